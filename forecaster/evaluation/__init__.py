@@ -1,0 +1,1 @@
+"""Rolling origins, one set of lines for every forecaster."""

@@ -1,0 +1,1 @@
+"""Files in, panels out: every fault reported, nothing half-written."""

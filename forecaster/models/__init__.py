@@ -1,0 +1,1 @@
+"""The recurrent forecaster: scaler, cell, head, training, checkpoint."""

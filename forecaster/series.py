@@ -1,0 +1,162 @@
+"""What every room speaks of: an observation, and a panel of series."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from forecaster.errors import DataError
+from forecaster.frequency import Frequency, Positions
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One value of one series at one position of the panel's calendar; y is NaN where it is known to be missing."""
+
+    unique_id: str
+    position: int
+    y: float
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Series of one frequency, each without holes: what was not observed stands as NaN.
+
+    Series b holds `values[offsets[b]:offsets[b + 1]]`, at consecutive positions from `starts[b]`. Ids are sorted and
+    differ. B series, N values: ids [B], starts [B], offsets [B + 1], values [N].
+
+    >>> frame = pd.DataFrame({"unique_id": ["a", "a", "b"], "ds": [1, 3, 2], "y": [5.0, 7.0, 1.0]})
+    >>> panel = Panel.from_frame(frame, Frequency("step", is_numbered=True))
+    >>> panel.series(0), panel.lengths
+    (array([ 5., nan,  7.]), array([3, 1]))
+    """
+
+    ids: tuple[str, ...]
+    starts: Positions
+    offsets: NDArray[np.int64]
+    values: Values
+    frequency: Frequency
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, frequency: Frequency) -> "Panel":
+        """A panel of rows in long format: columns unique_id, ds (naive UTC timestamps or step numbers) and y.
+
+        Raises DataError when a series has two rows at one position; `ingest` reports such faults with file and row.
+        """
+        ids = frame["unique_id"].astype(str).to_numpy(dtype=object)
+        stamps = frame["ds"].to_numpy()
+        positions = frequency.positions(stamps if frequency.is_numbered else pd.DatetimeIndex(stamps))
+        return cls.from_positions(ids, positions, values=frame["y"].to_numpy(dtype=np.float64), frequency=frequency)
+
+    @classmethod
+    def from_positions(cls, ids: NDArray[np.object_], positions: Positions, *, values: Values, frequency: Frequency) -> "Panel":
+        """A panel of rows [N] given by their positions, in any order; raises DataError like `from_frame`."""
+        names, codes = np.unique(ids, return_inverse=True)
+        order = np.lexsort((positions, codes))
+        codes, positions, values = codes[order], positions[order], values[order]
+        twice = np.flatnonzero((np.diff(codes) == 0) & (np.diff(positions) == 0))
+        if len(twice):
+            label = frequency.labels(positions[twice[:1]]).iloc[0]
+            raise DataError(f"series {names[codes[twice[0]]]!r}: {label} appears twice. Keep one row for each series and time.")
+        first = np.flatnonzero(np.diff(codes, prepend=-1))
+        last = np.append(first[1:], len(codes)) - 1
+        starts = positions[first]
+        offsets = np.concatenate([[0], np.cumsum(positions[last] - starts + 1)])
+        whole = np.full(offsets[-1], np.nan)
+        whole[offsets[codes] + positions - starts[codes]] = values
+        return cls(tuple(str(name) for name in names), starts, offsets, whole, frequency)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Positions from the first to the last observation of each series, missing ones included [B]."""
+        return np.diff(self.offsets)
+
+    @property
+    def ends(self) -> Positions:
+        """The last position of each series [B]."""
+        return self.starts + self.lengths - 1
+
+    def series(self, index: int) -> Values:
+        """The values of one series, as a view."""
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def matrix(self) -> Values:
+        """All series beside each other, their last values in the last column, NaN before they begin [B, T]."""
+        lengths = self.lengths
+        width = int(lengths.max(initial=0))
+        table = np.full((len(self), width), np.nan)
+        columns = np.arange(width)
+        table[columns >= width - lengths[:, None]] = self.values
+        return table
+
+    def drop_last(self, steps: int) -> "Panel":
+        """The panel as it was known `steps` positions before the end of each series; series that had not begun are left out.
+
+        >>> frame = pd.DataFrame({"unique_id": ["a", "a", "b"], "ds": [1, 2, 2], "y": [5.0, 6.0, 1.0]})
+        >>> Panel.from_frame(frame, Frequency("step", is_numbered=True)).drop_last(1).ids
+        ('a',)
+        """
+        if steps == 0:
+            return self
+        return self.select([b for b in range(len(self)) if self.lengths[b] > steps], drop_last=steps)
+
+    def select(self, indices: Sequence[int], *, drop_last: int = 0) -> "Panel":
+        """The series at the given indices, each without its last `drop_last` values."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        parts = [self.values[self.offsets[b] : self.offsets[b + 1] - drop_last] for b in chosen]
+        offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts], dtype=np.int64)]).astype(np.int64)
+        values = np.concatenate(parts) if parts else np.empty(0)
+        return Panel(tuple(self.ids[b] for b in chosen), self.starts[chosen], offsets, values, self.frequency)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The panel in long format, one row for each position: unique_id, ds (as a user reads it), y."""
+        positions = np.concatenate(
+            [np.arange(s, s + n) for s, n in zip(self.starts, self.lengths, strict=True)] or [np.empty(0, np.int64)]
+        )
+        ids = np.repeat(np.asarray(self.ids, dtype=object), self.lengths)
+        return pd.DataFrame({"unique_id": ids, "ds": self.frequency.labels(positions.astype(np.int64)), "y": self.values})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that change with any id, position, value or the frequency."""
+        digest = hashlib.sha256(repr((self.frequency, self.ids)).encode())
+        for part in (self.starts, self.offsets, self.values):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Origins:
+    """The moments at which forecasts are made: for row r, series `index[r]` with its first `known[r]` positions seen."""
+
+    index: NDArray[np.int64]
+    known: NDArray[np.int64]
+
+    @classmethod
+    def back(cls, panel: Panel, steps_back: Sequence[int] = (0,)) -> "Origins":
+        """Origins so many steps before the end of each series, the earliest first; none before a series begins.
+
+        >>> frame = pd.DataFrame({"unique_id": ["a", "a", "b"], "ds": [1, 2, 2], "y": [5.0, 6.0, 1.0]})
+        >>> origins = Origins.back(Panel.from_frame(frame, Frequency("step", is_numbered=True)), (1, 0))
+        >>> origins.index, origins.known
+        (array([0, 0, 1]), array([1, 2, 1]))
+        """
+        rows = [(b, n - k) for b, n in enumerate(panel.lengths) for k in sorted(set(steps_back), reverse=True) if n > k]
+        table = np.asarray(rows, dtype=np.int64).reshape(-1, 2)
+        return cls(table[:, 0], table[:, 1])
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def positions(self, panel: Panel) -> Positions:
+        """The position of the last value seen, for each row."""
+        return np.asarray(panel.starts[self.index] + self.known - 1)

@@ -1,0 +1,1 @@
+"""One observation at a time, with the state of every series kept across restarts."""
