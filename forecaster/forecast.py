@@ -142,7 +142,7 @@ def check_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
     >>> check_quantiles([0.9, 0.5, 0.1])
     (0.1, 0.5, 0.9)
     """
-    ordered = tuple(sorted(set(float(quantile) for quantile in quantiles)))
+    ordered = tuple(sorted({float(quantile) for quantile in quantiles}))
     if not ordered or ordered[0] <= 0 or ordered[-1] >= 1 or 0.5 not in ordered:
         raise DataError(f"quantiles are {list(quantiles)}; expected numbers between 0 and 1 with 0.5 among them.")
     return ordered
