@@ -119,11 +119,10 @@ class Panel:
 
     def to_frame(self) -> pd.DataFrame:
         """The panel in long format, one row for each position: unique_id, ds (as a user reads it), y."""
-        positions = np.concatenate(
-            [np.arange(s, s + n) for s, n in zip(self.starts, self.lengths, strict=True)] or [np.empty(0, np.int64)]
-        )
-        ids = np.repeat(np.asarray(self.ids, dtype=object), self.lengths)
-        return pd.DataFrame({"unique_id": ids, "ds": self.frequency.labels(positions.astype(np.int64)), "y": self.values})
+        lengths = self.lengths
+        positions = np.arange(len(self.values)) + np.repeat(self.starts - self.offsets[:-1], lengths)
+        ids = np.repeat(np.asarray(self.ids, dtype=object), lengths)
+        return pd.DataFrame({"unique_id": ids, "ds": self.frequency.labels(positions), "y": self.values})
 
     @cached_property
     def fingerprint(self) -> str:
