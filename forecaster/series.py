@@ -57,20 +57,27 @@ class Panel:
     @classmethod
     def from_positions(cls, ids: NDArray[np.object_], positions: Positions, *, values: Values, frequency: Frequency) -> "Panel":
         """A panel of rows [N] given by their positions, in any order; raises DataError like `from_frame`."""
-        names, codes = np.unique(ids, return_inverse=True)
+        codes, names = pd.factorize(np.asarray(ids, dtype=object), sort=True)
+        return cls.from_codes(tuple(names), codes, positions=positions, values=values, frequency=frequency)
+
+    @classmethod
+    def from_codes(
+        cls, ids: tuple[str, ...], codes: NDArray[np.int64], *, positions: Positions, values: Values, frequency: Frequency
+    ) -> "Panel":
+        """A panel of rows [N], each of series `ids[codes[row]]`; ids are sorted and each has a row. Raises like `from_frame`."""
         order = np.lexsort((positions, codes))
         codes, positions, values = codes[order], positions[order], values[order]
         twice = np.flatnonzero((np.diff(codes) == 0) & (np.diff(positions) == 0))
         if len(twice):
             label = frequency.labels(positions[twice[:1]]).iloc[0]
-            raise DataError(f"series {names[codes[twice[0]]]!r}: {label} appears twice. Keep one row for each series and time.")
+            raise DataError(f"series {ids[codes[twice[0]]]!r}: {label} appears twice. Keep one row for each series and time.")
         first = np.flatnonzero(np.diff(codes, prepend=-1))
         last = np.append(first[1:], len(codes)) - 1
         starts = positions[first]
         offsets = np.concatenate([[0], np.cumsum(positions[last] - starts + 1)])
         whole = np.full(offsets[-1], np.nan)
         whole[offsets[codes] + positions - starts[codes]] = values
-        return cls(tuple(str(name) for name in names), starts, offsets, whole, frequency)
+        return cls(tuple(str(name) for name in ids), starts, offsets, whole, frequency)
 
     def __len__(self) -> int:
         return len(self.ids)
