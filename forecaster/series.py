@@ -105,22 +105,24 @@ class Panel:
         table[columns >= width - lengths[:, None]] = self.values
         return table
 
-    def drop_last(self, steps: int) -> "Panel":
-        """The panel as it was known `steps` positions before the end of each series; series that had not begun are left out.
+    def drop_last(self, steps: int | NDArray[np.int64]) -> "Panel":
+        """The panel as it was known so many positions before the end of each series; those not yet begun are left out.
 
         >>> frame = pd.DataFrame({"unique_id": ["a", "a", "b"], "ds": [1, 2, 2], "y": [5.0, 6.0, 1.0]})
         >>> Panel.from_frame(frame, Frequency("step", is_numbered=True)).drop_last(1).ids
         ('a',)
         """
-        if steps == 0:
-            return self
-        return self.select([b for b in range(len(self)) if self.lengths[b] > steps], drop_last=steps)
+        kept = self.lengths - steps
+        return self._cut(np.flatnonzero(kept > 0), kept)
 
-    def select(self, indices: Sequence[int], *, drop_last: int = 0) -> "Panel":
-        """The series at the given indices, each without its last `drop_last` values."""
-        chosen = np.asarray(indices, dtype=np.int64)
-        parts = [self.values[self.offsets[b] : self.offsets[b + 1] - drop_last] for b in chosen]
-        offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts], dtype=np.int64)]).astype(np.int64)
+    def select(self, indices: Sequence[int]) -> "Panel":
+        """The series at the given indices, in that order."""
+        return self._cut(np.asarray(indices, dtype=np.int64), self.lengths)
+
+    def _cut(self, chosen: NDArray[np.int64], kept: NDArray[np.int64]) -> "Panel":
+        """The chosen series, each with its first `kept` values."""
+        parts = [self.series(b)[: kept[b]] for b in chosen]
+        offsets = np.concatenate([[0], np.cumsum(kept[chosen])]).astype(np.int64)
         values = np.concatenate(parts) if parts else np.empty(0)
         return Panel(tuple(self.ids[b] for b in chosen), self.starts[chosen], offsets, values, self.frequency)
 

@@ -1,0 +1,96 @@
+"""A trained forecaster as one file: safetensors, with everything that is no weight in its header as JSON.
+
+Nothing is unpickled. The fingerprint names the weights and the header together; state carries it, and another model refuses it.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from forecaster.errors import StateError
+from forecaster.frequency import Frequency
+from forecaster.models.network import ModelConfig, Network, network_for
+from forecaster.models.recurrent import Recurrent
+from forecaster.models.scaler import Scaler
+
+FORMAT = "forecaster-recurrent-1"
+
+
+def recurrent_from(
+    network: Network, scaler: Scaler, config: ModelConfig, *, frequency: Frequency, horizon: int, quantiles: tuple[float, ...]
+) -> Recurrent:
+    """The forecaster of a trained network, with the fingerprint that its numbers give it."""
+    network = network.cpu().eval()
+    header = _header(scaler, config, frequency=frequency, horizon=horizon, quantiles=quantiles)
+    digest = hashlib.sha256(header.encode())
+    for name, weight in sorted(network.state_dict().items()):
+        digest.update(name.encode() + weight.contiguous().numpy().tobytes())
+    return Recurrent(network, scaler, config, frequency, horizon, quantiles, digest.hexdigest()[:12])
+
+
+def save_recurrent(forecaster: Recurrent, path: Path) -> None:
+    """Write the forecaster to a file, whole or not at all."""
+    header = _header(
+        forecaster.scaler,
+        forecaster.config,
+        frequency=forecaster.frequency,
+        horizon=forecaster.horizon,
+        quantiles=forecaster.quantiles,
+    )
+    weights = {name: weight.contiguous() for name, weight in forecaster.network.state_dict().items()}
+    beside = path.with_name(path.name + ".part")
+    with beside.open("wb") as file:
+        file.write(save(weights, metadata={"header": header, "fingerprint": forecaster.fingerprint}))
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def load_recurrent(path: Path) -> Recurrent:
+    """Read a forecaster from a file.
+
+    Raises StateError when the file is missing, damaged, of another version, or not what its fingerprint says.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError) as error:
+        raise StateError(f"{path}: no readable weights ({error}). Train again, or take another run.") from error
+    header = json.loads(metadata.get("header", "{}"))
+    if header.get("format") != FORMAT:
+        raise StateError(
+            f"{path}: format is {header.get('format')!r}, this program reads {FORMAT!r}. Train again with this version."
+        )
+    scaler = Scaler(**{**header["scaler"], "season_lengths": tuple(header["scaler"]["season_lengths"])})
+    config, quantiles = ModelConfig(**header["model"]), tuple(header["quantiles"])
+    network = network_for(config, scaler, horizon=header["horizon"], quantiles=quantiles)
+    network.load_state_dict(weights)
+    forecaster = recurrent_from(
+        network, scaler, config, frequency=Frequency(**header["frequency"]), horizon=header["horizon"], quantiles=quantiles
+    )
+    if forecaster.fingerprint != metadata["fingerprint"]:
+        raise StateError(
+            f"{path}: the weights give fingerprint {forecaster.fingerprint}, the file says {metadata['fingerprint']}. "
+            "It is damaged: train again, or restore the file from a copy."
+        )
+    return forecaster
+
+
+def _header(scaler: Scaler, config: ModelConfig, *, frequency: Frequency, horizon: int, quantiles: tuple[float, ...]) -> str:
+    return json.dumps(
+        {
+            "format": FORMAT,
+            "model": config.model_dump(),
+            "scaler": asdict(scaler),
+            "frequency": asdict(frequency),
+            "horizon": horizon,
+            "quantiles": quantiles,
+        },
+        sort_keys=True,
+    )

@@ -1,0 +1,66 @@
+"""The network: a cell that remembers and a head that speaks, on numbers that the scaler has brought to one unit.
+
+Axes: B series, T time steps, D inputs, H units, R ring size, L leads, Q quantiles.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from forecaster.models.cells import LADDER
+from forecaster.models.heads import QuantileHead
+from forecaster.models.scaler import CONTEXT, Scaler
+
+
+class ModelConfig(BaseModel):
+    """What the network is made of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cell: Literal["gru"] = "gru"
+    hidden_size: int = Field(default=128, ge=1, le=4096)
+    layers: int = Field(default=1, ge=1, le=8)
+    head_size: int = Field(default=256, ge=1, le=8192)
+
+
+class Network(nn.Module):
+    """From features [B, T, D], rings [..., R] and contexts [..., C] to changes from the base [..., L, Q], in spreads.
+
+    >>> network = Network(ModelConfig(hidden_size=4), inputs=6, context=2, ring_size=9, horizon=3, quantiles=(0.1, 0.5, 0.9))
+    >>> memory, _ = network.remember(torch.zeros(2, 5, 6), network.initial_state(2))
+    >>> network.speak(memory, torch.zeros(2, 5, 9), torch.zeros(2, 5, 2)).shape
+    torch.Size([2, 5, 3, 3])
+    """
+
+    def __init__(
+        self, config: ModelConfig, *, inputs: int, context: int, ring_size: int, horizon: int, quantiles: tuple[float, ...]
+    ) -> None:
+        super().__init__()
+        self.cell = LADDER[config.cell](inputs, hidden_size=config.hidden_size, layers=config.layers)
+        seen = self.cell.output_size + ring_size + context
+        self.head = QuantileHead(seen, head_size=config.head_size, horizon=horizon, quantiles=quantiles)
+
+    def initial_state(self, count: int) -> Tensor:
+        """The cell's state [B, S] before the first step."""
+        weight = self.head.hidden.weight
+        return torch.zeros(count, self.cell.state_size, dtype=weight.dtype, device=weight.device)
+
+    def remember(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs [B, T, H] after each step, and the state [B, S] after the last."""
+        outputs, after = self.cell(features, state)
+        return outputs, after
+
+    def speak(self, memory: Tensor, ring: Tensor, context: Tensor) -> Tensor:
+        """Changes from the base [..., L, Q] at origins with outputs [..., H], scaled rings [..., R] and context [..., C]."""
+        changes: Tensor = self.head(torch.cat([memory, ring, context], dim=-1))
+        return changes
+
+
+def network_for(model: ModelConfig, scaler: Scaler, *, horizon: int, quantiles: tuple[float, ...]) -> Network:
+    """The untrained network that a scaler's numbers fit into."""
+    context = len(range(*CONTEXT.indices(scaler.feature_count)))
+    return Network(
+        model, inputs=scaler.feature_count, context=context, ring_size=scaler.ring_size, horizon=horizon, quantiles=quantiles
+    )

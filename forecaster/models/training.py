@@ -1,0 +1,291 @@
+"""Training, by Lightning; no other file knows it.
+
+A batch is a handful of windows, each scored at many origins. The learning rate falls along a half cosine to the end of the
+budget, the weights that are kept are an exponential average of those visited, and the average that forecasts a held-back
+tail of time best is the one that stays.
+"""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import cos, pi
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from forecaster.errors import DataError
+from forecaster.models.checkpoint import recurrent_from
+from forecaster.models.network import ModelConfig, Network, network_for
+from forecaster.models.recurrent import Recurrent
+from forecaster.models.scaler import CONTEXT, Scaler, scaler_for
+from forecaster.models.windows import Batch, PanelWindows, TailWindows, TrainingWindows, WindowPlan
+from forecaster.series import Panel
+
+Progress = Callable[[int, int, str], None]  # steps done, steps planned, a word on how it goes
+
+WARM_UP_STEPS = 100
+TOKENS_PER_BATCH = 4_096
+
+
+class TrainingConfig(BaseModel):
+    """How the network is trained. `None` is derived from the panel.
+
+    With `max_minutes`, the learning rate falls by whichever of time and steps is nearer to its end, so the result then depends
+    on the speed of the machine; without it, the same seed on the same machine gives the same weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_steps: int = Field(default=3_000, ge=1)
+    max_minutes: float | None = Field(default=None, gt=0)
+    batch_size: int | None = Field(default=None, ge=1)
+    window_length: int | None = Field(default=None, ge=4)
+    burn_in: int | None = Field(default=None, ge=0)
+    origin_stride: int = Field(default=4, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    average_decay: float = Field(default=0.995, ge=0, lt=1)
+    validation_steps: int = Field(default=100, ge=1)
+    patience: int = Field(default=10, ge=1)
+    accelerator: str = "auto"
+
+
+def plan_windows(config: TrainingConfig, panel: Panel, scaler: Scaler) -> WindowPlan:
+    """How this panel's windows are cut: longer ones where seasons are long, about as many positions in every batch.
+
+    >>> from forecaster.frequency import Frequency
+    >>> panel = Panel(("a",), np.array([0]), np.array([0, 900]), np.ones(900), Frequency("h"))
+    >>> plan_windows(TrainingConfig(), panel, scaler_for(panel, 48))
+    WindowPlan(length=256, burn_in=51, stride=4, batch_size=16)
+    """
+    longest = max(scaler.season_lengths, default=1)
+    usual = 256 if longest > 60 else 128 if longest > 12 else 64
+    length = config.window_length or usual
+    length = max(min(length, int(panel.lengths.max())), 4)
+    burn_in = length // 5 if config.burn_in is None else min(config.burn_in, length - 2)
+    stride = min(config.origin_stride, max(length // 16, 1))
+    return WindowPlan(length, burn_in, stride, config.batch_size or max(TOKENS_PER_BATCH // length, 8))
+
+
+def held_back_tail(panel: Panel, horizon: int) -> NDArray[np.int64]:
+    """How many of each series' last values [B] judge the training and take no part in it.
+
+    One horizon, of series that are at least four long. Where that would cost a panel more than a twentieth of its values, only
+    some series give theirs: about thirty or a tenth of them, whichever is more.
+
+    >>> from forecaster.frequency import Frequency
+    >>> panel = Panel(("a", "b"), np.array([0, 0]), np.array([0, 900, 920]), np.ones(920), Frequency("D"))
+    >>> held_back_tail(panel, 14)
+    array([14,  0])
+    """
+    tail = np.where(panel.lengths >= 4 * horizon, horizon, 0)
+    if tail.sum() > len(panel.values) / 20:
+        every = int(np.clip(len(panel) // 30, 1, 10))
+        tail[np.arange(len(panel)) % every > 0] = 0
+    return tail.astype(np.int64)
+
+
+def pinball(change: Tensor, target: Tensor, quantiles: Tensor) -> Tensor:
+    """The quantile loss [..., L], averaged over quantiles, with half of the absolute error of the median beside it.
+
+    Source: Koenker and Bassett 1978. change [..., L, Q], target [..., L], quantiles [Q].
+    """
+    error = target.unsqueeze(-1) - change
+    loss = torch.maximum(quantiles * error, (quantiles - 1) * error).mean(-1)
+    return loss + 0.5 * error[..., len(quantiles) // 2].abs()
+
+
+class _Task(pl.LightningModule):
+    """The network as Lightning trains it."""
+
+    def __init__(self, network: Network, *, config: TrainingConfig, quantiles: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network, self.config = network, config
+        self.quantiles = torch.tensor(quantiles)
+        self.seconds_before = 0.0
+        self.started = time.monotonic()
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The weighted loss over all targets of the batch, and the number of them."""
+        memory, _ = self.network.remember(batch.features, self.network.initial_state(len(batch.features)))
+        context = batch.features[:, batch.origins, CONTEXT]
+        change = self.network.speak(memory[:, batch.origins], batch.ring, context)
+        loss = pinball(change, batch.target, self.quantiles.to(change.device))
+        return (loss * batch.weight).sum(), (batch.weight > 0).sum()
+
+    def training_step(self, batch: Batch, number: int) -> Tensor:  # noqa: ARG002
+        loss, count = self.loss(batch)
+        loss = loss / count.clamp(min=1)
+        self.log("loss", loss.detach(), on_step=False, on_epoch=True, batch_size=1)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.validation_sums = torch.zeros(2, dtype=torch.float64)
+
+    def validation_step(self, batch: Batch, number: int) -> None:  # noqa: ARG002
+        loss, count = self.loss(batch)
+        self.validation_sums += torch.stack([loss.double().cpu(), count.double().cpu()])
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("validation", (self.validation_sums[0] / self.validation_sums[1].clamp(min=1)).float())
+
+    def seconds(self) -> float:
+        """Training time so far, that of the parts before a restart included."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def share_done(self) -> float:
+        """How much of the budget is used, 0 to 1, by steps or by time, whichever is nearer to its end."""
+        share = self.global_step / self.config.max_steps
+        if self.config.max_minutes is not None:
+            share = max(share, self.seconds() / (60 * self.config.max_minutes))
+        return min(share, 1.0)
+
+    def on_train_batch_start(self, batch: Batch, number: int) -> None:  # noqa: ARG002
+        share = self.share_done()
+        rate = 0.5 * (1 + cos(pi * share)) * min(1.0, (self.global_step + 1) / WARM_UP_STEPS)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.config.learning_rate * rate
+        if share >= 1:
+            self.trainer.should_stop = True
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        checkpoint["seconds"] = self.seconds()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, float]) -> None:
+        self.seconds_before = float(checkpoint["seconds"])
+
+
+class _Data(pl.LightningDataModule):
+    """New batches every epoch, each known by its number, so that a restart goes on with the batch it would have had."""
+
+    def __init__(self, training: PanelWindows, validation: TailWindows | None, *, config: TrainingConfig, seed: int) -> None:
+        super().__init__()
+        self.training, self.validation, self.config, self.seed = training, validation, config, seed
+
+    def train_dataloader(self) -> "DataLoader[Batch]":
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        batches = TrainingWindows(self.training, batches=self.config.validation_steps, seed=self.seed, epoch=epoch)
+        return DataLoader(batches, batch_size=None)
+
+    def val_dataloader(self) -> "DataLoader[Batch] | list[Batch]":
+        return DataLoader(self.validation, batch_size=None) if self.validation is not None else []
+
+
+class _Tell(Callback):
+    """Tells how far the training has come, now and then."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Batch, number: int) -> None:  # noqa: ARG002
+        if trainer.global_step % 10 == 0 and isinstance(module, _Task):
+            held_back = trainer.callback_metrics.get("validation")
+            word = f"held-back loss {float(held_back):.4f}" if held_back is not None else "first steps"
+            self.progress(int(1000 * module.share_done()), 1000, f"step {trainer.global_step}, {word}")
+
+
+def train_network(
+    panel: Panel,
+    *,
+    model: ModelConfig,
+    training: TrainingConfig,
+    horizon: int,
+    quantiles: tuple[float, ...],
+    seed: int,
+    folder: Path,
+    progress: Progress | None = None,
+) -> Recurrent:
+    """A network trained on the panel; what it needs to go on after a restart is kept in `folder` while it trains.
+
+    Raises DataError when no series has two values to learn from.
+    """
+    if not (panel.lengths >= 2).any() or np.isnan(panel.values).all():
+        raise DataError(f"the panel has {len(panel)} series, none with two values; a network learns from at least one change.")
+    scaler = scaler_for(panel, horizon)
+    plan = plan_windows(training, panel, scaler)
+    tail = held_back_tail(panel, horizon)
+    known = PanelWindows(scaler, panel.drop_last(tail), horizon=horizon, plan=plan)
+    whole = PanelWindows(scaler, panel, horizon=horizon, plan=plan)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = network_for(model, scaler, horizon=horizon, quantiles=quantiles)
+    data = _Data(known, TailWindows(whole, tail=tail) if tail.any() else None, config=training, seed=seed)
+    network = _fit(network, data, quantiles=quantiles, folder=folder, progress=progress)
+    return recurrent_from(network, scaler, model, frequency=panel.frequency, horizon=horizon, quantiles=quantiles)
+
+
+def _fit(network: Network, data: _Data, *, quantiles: tuple[float, ...], folder: Path, progress: Progress | None) -> Network:
+    """The best average of the weights that the training visited, going on from where `folder` says it was."""
+    config, judged = data.config, data.validation is not None
+    task = _Task(network, config=config, quantiles=quantiles)
+    folder.mkdir(parents=True, exist_ok=True)
+    best = ModelCheckpoint(
+        folder, filename="best", monitor="validation" if judged else None, save_last=True, save_on_train_epoch_end=True
+    )
+    callbacks: list[Callback] = [WeightAveraging(avg_fn=_averaging(config.average_decay)), best]
+    if judged:
+        callbacks.append(EarlyStopping("validation", patience=config.patience, check_on_train_epoch_end=True))
+    if progress:
+        callbacks.append(_Tell(progress))
+    last = folder / "last.ckpt"
+    with _quiet_lightning():
+        trainer = pl.Trainer(
+            accelerator=config.accelerator,
+            devices=1,
+            max_steps=config.max_steps,
+            max_epochs=-1,
+            gradient_clip_val=config.gradient_clip,
+            callbacks=callbacks,
+            logger=CSVLogger(folder, name="log", version=""),
+            log_every_n_steps=config.validation_steps,
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=folder,
+        )
+        trainer.fit(task, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        if judged and best.best_model_path:
+            task = _Task.load_from_checkpoint(
+                best.best_model_path, map_location="cpu", weights_only=True, network=network, config=config, quantiles=quantiles
+            )
+    return task.network
+
+
+def _averaging(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """An exponential average of the weights, of shorter memory while there is little to remember."""
+
+    def average(kept: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        share = min(decay, (1 + int(count)) / (10 + int(count)))
+        return kept.lerp(current, 1 - share)
+
+    return average
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Lightning without its talk of hardware, worker processes and folders that exist: a restart uses the same folder."""
+    log = logging.getLogger("pytorch_lightning")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            yield
+    finally:
+        log.setLevel(level)
