@@ -1,0 +1,152 @@
+"""From rows to one value at each position of each series, with a word about everything that is not as it should be."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from forecaster.frequency import Frequency, Positions
+from forecaster.ingest.faults import FAULTS_KEPT, Faults, IngestPolicies, action_of
+from forecaster.ingest.rows import Rows
+
+
+def to_utc(rows: Rows, time_zone: str | None, policies: IngestPolicies, faults: Faults) -> Rows:
+    """Rows whose times are UTC: those without an offset are read on the clock of the zone, when there is one."""
+    local = np.logical_not(rows.is_zoned)
+    if not local.any():
+        return rows
+    if time_zone is None:
+        if rows.is_zoned.any():
+            odd = local if local.sum() <= rows.is_zoned.sum() else rows.is_zoned
+            has, others = ("no offset", "others have one") if odd is local else ("an offset", "others have none")
+            places = rows.faults("mixed_zones", odd, lambda row: f"timestamp {_clock(rows, row)} has {has}, {others}")
+            faults.add("mixed_zones", "error", places, count=int(odd.sum()))
+        return rows
+    chosen = np.flatnonzero(local)
+    clock = pd.DatetimeIndex(rows.times[chosen].astype("datetime64[ns]"))
+    nth = pd.DataFrame({"code": rows.codes[chosen], "time": rows.times[chosen]}).groupby(["code", "time"]).cumcount()
+    stamps = clock.tz_localize(time_zone, ambiguous="NaT", nonexistent="NaT")
+    unclear = chosen[np.asarray(stamps.isna())]
+    if not len(unclear):
+        return replace(rows, times=_with(rows.times, chosen, stamps))
+    shifted = clock.tz_localize(time_zone, ambiguous=(nth == 0).to_numpy(), nonexistent="shift_forward")
+    nowhere = np.asarray(clock.tz_localize(time_zone, ambiguous=(nth == 0).to_numpy(), nonexistent="NaT").isna())
+    is_midnight = bool((rows.times[chosen] % 86_400_000_000_000 == 0).all())  # days, whose clock the frequency keeps
+    for kind, mask, verb in (
+        ("ambiguous_time", np.isin(chosen, unclear) & ~nowhere, "stands twice on"),
+        ("nonexistent_time", nowhere, "is skipped by"),
+    ):
+        if mask.any():
+            places = rows.faults(kind, chosen[mask], lambda row: f"{_clock(rows, row)} {verb} the clock of {time_zone}")  # noqa: B023
+            faults.add(kind, "repaired" if is_midnight else action_of(policies.clock_change), places, count=int(mask.sum()))
+    rows = replace(rows, times=_with(rows.times, chosen, shifted))
+    if policies.clock_change == "drop" and not is_midnight:
+        rows = rows.take(np.setdiff1d(np.arange(len(rows)), unclear))
+    return rows
+
+
+def _with(times: NDArray[np.int64], chosen: NDArray[np.int64], stamps: pd.DatetimeIndex) -> NDArray[np.int64]:
+    times = times.copy()
+    times[chosen] = stamps.tz_convert("UTC").tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
+    return times
+
+
+def _clock(rows: Rows, row: int) -> str:
+    return str(pd.Timestamp(int(rows.times[row])))
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Rows at positions [N], sorted by series and position, each pair once."""
+
+    rows: Rows
+    positions: Positions
+
+    def take(self, chosen: NDArray[np.bool_]) -> "Placed":
+        return Placed(self.rows.take(chosen), self.positions[chosen])
+
+
+def place(rows: Rows, frequency: Frequency, policies: IngestPolicies, faults: Faults) -> Placed:
+    """Rows at their positions; those off the grid or at a position that is taken are dealt with as the policies say."""
+    uniques, inverse = np.unique(rows.times, return_inverse=True)
+    stamps = uniques if frequency.is_numbered else pd.DatetimeIndex(uniques.astype("datetime64[ns]"))
+    positions = frequency.positions(stamps)[inverse]
+    astray = ~frequency.is_aligned(stamps)[inverse]
+    if astray.any():
+        label = _labels(frequency, rows.times)
+        grid = f"the grid of {frequency.alias}"
+        places = rows.faults("misaligned", astray, lambda row: f"{label(row)} is not on {grid}")
+        faults.add("misaligned", action_of(policies.misaligned), places, count=int(astray.sum()))
+        if policies.misaligned == "drop":
+            rows, positions = rows.take(~astray), positions[~astray]
+    return _without_duplicates(rows, positions, frequency, policies=policies, faults=faults)
+
+
+def _labels(frequency: Frequency, times: NDArray[np.int64]) -> Callable[[int], str]:
+    """How the user reads the time of a row."""
+
+    def label(row: int) -> str:
+        if frequency.is_numbered:
+            return f"step {times[row]}"
+        stamp = pd.Timestamp(int(times[row]))
+        return str(stamp.tz_localize("UTC").tz_convert(frequency.time_zone) if frequency.time_zone else stamp)
+
+    return label
+
+
+def _without_duplicates(
+    rows: Rows, positions: Positions, frequency: Frequency, *, policies: IngestPolicies, faults: Faults
+) -> Placed:
+    """One row for each series and position: identical ones collapse, of different ones the policy decides."""
+    order = np.lexsort((positions, rows.codes))  # stable: what came first stays first
+    placed = Placed(rows.take(order), positions[order])
+    rows, positions = placed.rows, placed.positions
+    fresh = np.ones(len(rows), dtype=bool)
+    fresh[1:] = (np.diff(rows.codes) != 0) | (np.diff(positions) != 0)
+    if fresh.all():
+        return placed
+    group = np.cumsum(fresh) - 1
+    first = np.flatnonzero(fresh)
+    differs = ~((rows.values == rows.values[first][group]) | (np.isnan(rows.values) & np.isnan(rows.values[first][group])))
+    at_odds = np.zeros(len(first), dtype=bool)
+    at_odds[group[differs]] = True
+    sizes = np.diff(np.append(first, len(rows)))
+    identical = ~fresh & ~at_odds[group]
+    if identical.any():
+        label = _labels(frequency, rows.times)
+        places = rows.faults("identical", identical, lambda row: f"{label(row)} stands there with the same value before")
+        faults.add("identical", "repaired", places, count=int(identical.sum()))
+    if at_odds.any():
+        _add_duplicates(rows, first[at_odds], sizes[at_odds], frequency, policies=policies, faults=faults)
+    if policies.duplicates == "mean":
+        known = np.bincount(group, weights=~np.isnan(rows.values), minlength=len(first))
+        sums = np.bincount(group, weights=np.nan_to_num(rows.values), minlength=len(first))
+        means = np.divide(sums, known, out=np.full(len(first), np.nan), where=known > 0)
+        values = np.where(at_odds, means, rows.values[first])
+        return Placed(replace(rows.take(first), values=values), positions[first])
+    kept = first + sizes - 1 if policies.duplicates == "last" else first
+    return Placed(rows.take(kept), positions[kept])
+
+
+def _add_duplicates(
+    rows: Rows,
+    first: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    frequency: Frequency,
+    *,
+    policies: IngestPolicies,
+    faults: Faults,
+) -> None:
+    size_of = dict(zip(first[:FAULTS_KEPT].tolist(), sizes[:FAULTS_KEPT].tolist(), strict=True))
+    label = _labels(frequency, rows.times)
+
+    def found(row: int) -> str:
+        others = slice(row, row + min(size_of[row], 3))
+        times = {2: "twice"}.get(size_of[row], f"{size_of[row]} times")
+        values = ", ".join(f"{value:g}" for value in rows.values[others])
+        lines = ", ".join(str(line) for line in rows.row[others][1:])
+        return f"{label(row)} appears {times} with values {values}, again in row {lines}"
+
+    faults.add("duplicate", action_of(policies.duplicates), rows.faults("duplicate", first, found), count=len(first))

@@ -1,0 +1,273 @@
+"""All rows of all files, in long format and as arrays, each with the place it came from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from forecaster.errors import DataError
+from forecaster.ingest.faults import FAULTS_KEPT, Action, Fault, Faults, IngestPolicies, action_of, first_of
+from forecaster.ingest.files import FileFormat, as_utf8, find_files, format_of, label, read_bytes, stem
+from forecaster.ingest.numbers import Decimal, as_text, parse_numbers, why_no_number
+from forecaster.ingest.schema import ColumnNames, Layout, LayoutName, find_layout
+from forecaster.ingest.tables import RawTable, read_table
+from forecaster.ingest.timestamps import FINE, FIRST_YEAR, LAST_YEAR, MISSING_TIME, OUT_OF_RANGE, UNPARSABLE, Times, parse_times
+from forecaster.series import Values
+
+LARGEST_VALUE = 1e30  # squares of what is larger leave float32
+TIME_FAULTS = {MISSING_TIME: "unparsable_time", UNPARSABLE: "unparsable_time", OUT_OF_RANGE: "out_of_range_time"}
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are to be read."""
+
+    columns: ColumnNames = field(default_factory=ColumnNames)
+    layout: LayoutName = "auto"
+    file_format: FileFormat = "auto"
+    encoding: str | None = None
+    decimal: Decimal = "."
+    time_format: str | None = None
+    only: tuple[str, ...] = ()
+    as_steps: bool = False
+
+
+@dataclass(frozen=True)
+class Rows:
+    """N rows: series `ids[codes]`, times (nanoseconds or step numbers), values, and places (`files[file]`, row)."""
+
+    ids: tuple[str, ...]
+    codes: NDArray[np.int64]
+    times: NDArray[np.int64]
+    is_zoned: NDArray[np.bool_]
+    values: Values
+    files: tuple[str, ...]
+    file: NDArray[np.int32]
+    row: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Rows":
+        """Some of the rows; the ids stay as they are."""
+        parts = (self.codes[rows], self.times[rows], self.is_zoned[rows], self.values[rows])
+        return Rows(self.ids, *parts, self.files, self.file[rows], self.row[rows])
+
+    def faults(self, kind: str, rows: NDArray[np.bool_] | NDArray[np.int64], found: Callable[[int], str]) -> list[Fault]:
+        """A fault for each row named, as far as places are kept; `found` says what a row holds."""
+        return [
+            Fault(kind, self.ids[self.codes[r]], self.files[self.file[r]], int(self.row[r]), found(int(r)))
+            for r in first_of(rows)
+        ]
+
+
+@dataclass
+class Gathered:
+    """What reading brought to light besides the rows."""
+
+    rows: Rows
+    is_numbered: bool
+    rows_read: int = 0
+    zones: set[str] = field(default_factory=set)
+    ignored: dict[str, None] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+
+
+def gather(
+    sources: Sequence[str],
+    reading: Reading,
+    *,
+    policies: IngestPolicies,
+    faults: Faults,
+    stdin: BinaryIO | None = None,
+    progress: Progress | None = None,
+) -> Gathered:
+    """The rows of all files; what is wrong with files and rows goes to `faults`, and such rows are left out.
+
+    Raises DataError when there are no files, and FaultyDataError when none of them can be read.
+    """
+    files = find_files(sources)
+    parts: list[Rows] = []
+    gathered = Gathered(_no_rows(), False)
+    numbered: dict[bool, str] = {}
+    for done, name in enumerate(files):
+        try:
+            data = read_bytes(name, stdin)
+            form = format_of(name, data, reading.file_format)
+            table = read_table(name, data if form == "parquet" else as_utf8(name, data, reading.encoding), form)
+            layout = find_layout(table, reading.columns, reading.layout, decimal=reading.decimal)
+            times = parse_times(table.columns[layout.time], time_format=reading.time_format, as_steps=reading.as_steps)
+        except DataError as error:
+            faults.add("unreadable_file", "error", [Fault("unreadable_file", "", "", 0, str(error))])
+        else:
+            gathered.rows_read += len(table.rows) + len(table.malformed)
+            gathered.zones |= times.zones
+            gathered.ignored |= dict.fromkeys(layout.ignored)
+            gathered.notes |= {times.note: None} if times.note else {}
+            numbered.setdefault(times.is_numbered, table.file)
+            parts += _rows_of(table, layout, times, stem(name), reading=reading, policies=policies, faults=faults)
+        if progress:
+            progress(done + 1, len(files), label(name))
+    if len(numbered) > 1:
+        found = f"{numbered[False]} holds dates and {numbered[True]} holds step numbers; expected one of them. Ingest them apart."
+        faults.add("unreadable_file", "error", [Fault("unreadable_file", "", "", 0, found)])
+    if not parts or len(numbered) > 1:
+        faults.raise_if_any_stops()
+    gathered.rows = _concatenated(parts)
+    gathered.is_numbered = True in numbered
+    return gathered
+
+
+def _rows_of(
+    table: RawTable, layout: Layout, times: Times, name: str, *, reading: Reading, policies: IngestPolicies, faults: Faults
+) -> list[Rows]:
+    """The sound rows of one table; of a wide one, those of each of its series."""
+    stop_or_drop = action_of(policies.unparsable)
+    malformed = [Fault("malformed_row", "", table.file, row, found) for row, found in table.malformed[:FAULTS_KEPT]]
+    if malformed:
+        faults.add("malformed_row", stop_or_drop, malformed, count=len(table.malformed))
+    ids, codes = _ids_of(table, layout, name, faults)
+    parts = []
+    for value in layout.values:
+        numbers = parse_numbers(table.columns[value], reading.decimal)
+        count = len(table.rows)
+        whole = (codes, times.times, times.is_zoned, numbers.values)
+        rows = Rows((value,) if layout.is_wide else ids, *whole, (table.file,), np.zeros(count, dtype=np.int32), table.rows)
+        chosen = _chosen(rows.ids, reading.only)[codes]
+        if layout.is_wide:
+            chosen &= np.logical_or.accumulate(~np.isnan(numbers.values) | numbers.is_bad)
+        sound = _check_rows(
+            rows, table, layout, value, chosen=chosen, bad=numbers.is_bad, times=times, action=stop_or_drop, faults=faults
+        )
+        parts.append(_check_values(rows.take(sound), policies, faults))
+    return parts
+
+
+def _ids_of(table: RawTable, layout: Layout, name: str, faults: Faults) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The ids of a table, trimmed, and which of them each row [N] has."""
+    if layout.id is None:
+        return (name,), np.zeros(len(table.rows), dtype=np.int64)
+    column = table.columns[layout.id]
+    if pa.types.is_floating(column.type) and pc.all(pc.equal(pc.floor(column), column)).as_py():
+        column = column.cast(pa.int64(), safe=False)  # ids that a missing one turned into floats
+    elif pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    trimmed = as_text(column)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        spaced = pc.fill_null(pc.not_equal(column.cast(trimmed.type), trimmed), False).to_numpy()
+        if spaced.any():
+            spellings = (
+                pd.Series(table.rows[spaced]).groupby(trimmed.filter(pa.array(spaced)).to_pandas().to_numpy(dtype=object)).min()
+            )
+            found = "spaces around the id are taken off"
+            places = [
+                Fault("trimmed_id", str(series), table.file, int(row), found) for series, row in spellings.items() if series
+            ]
+            faults.add("trimmed_id", "repaired", places)
+    codes, uniques = pd.factorize(pc.fill_null(trimmed, "").to_pandas().astype(object))
+    return tuple(str(series) for series in uniques), codes.astype(np.int64)
+
+
+def _check_rows(
+    rows: Rows,
+    table: RawTable,
+    layout: Layout,
+    value: str,
+    *,
+    chosen: NDArray[np.bool_],
+    bad: NDArray[np.bool_],
+    times: Times,
+    action: Action,
+    faults: Faults,
+) -> NDArray[np.bool_]:
+    """Which rows have an id, a time and a number; the others go to `faults`."""
+
+    def text(column: str, row: int) -> str:
+        return str(table.columns[column][row].as_py()).strip()
+
+    def time_found(row: int) -> str:
+        if times.fault[row] == MISSING_TIME:
+            return "the timestamp is missing"
+        if times.fault[row] == OUT_OF_RANGE:
+            span = "a step number below 2**53" if times.is_numbered else f"a year from {FIRST_YEAR} to {LAST_YEAR}"
+            return f"timestamp {text(layout.time, row)[:40]!r} is out of range; expected {span}"
+        return f"timestamp {text(layout.time, row)[:40]!r} cannot be read; expected one such as 2024-01-31 13:00"
+
+    checks: list[tuple[str, NDArray[np.bool_], Callable[[int], str]]] = [
+        ("empty_id", np.asarray([not series for series in rows.ids], dtype=bool)[rows.codes], lambda _: "the id is empty"),
+        ("unparsable_time", np.isin(times.fault, (MISSING_TIME, UNPARSABLE)), time_found),
+        ("out_of_range_time", times.fault == OUT_OF_RANGE, time_found),
+        ("non_numeric", bad, lambda row: f"value {why_no_number(text(value, row))}"),
+    ]
+    sound = chosen.copy()
+    for kind, mask, found in checks:
+        mask = mask & chosen
+        if mask.any():
+            faults.add(kind, action, rows.faults(kind, mask, found), count=int(mask.sum()))
+            sound &= ~mask
+    return sound
+
+
+def _check_values(rows: Rows, policies: IngestPolicies, faults: Faults) -> Rows:
+    """Rows whose values are finite or missing; what is beyond that goes to `faults`, and stands as missing."""
+    values = rows.values
+    with np.errstate(invalid="ignore"):
+        huge = np.isfinite(values) & (np.abs(values) > LARGEST_VALUE)
+    for kind, mask in (("infinite", np.isinf(values)), ("too_large", huge)):
+        if mask.any():
+            expected = "a finite value" if kind == "infinite" else "no more than 1e30, what float32 can square"
+            places = rows.faults(kind, mask, lambda row: f"value {values[row]:g}; expected {expected}")  # noqa: B023
+            faults.add(kind, action_of(policies.infinite), places, count=int(mask.sum()))
+    missing = np.isnan(values)
+    if missing.any():
+        places = rows.faults("missing", missing, lambda _: "the value is missing")
+        faults.add("missing", action_of(policies.missing), places, count=int(missing.sum()))
+    lost = np.isinf(values) | huge
+    if not lost.any():
+        return rows
+    whole = (rows.codes, rows.times, rows.is_zoned, np.where(lost, np.nan, values))
+    return Rows(rows.ids, *whole, rows.files, rows.file, rows.row)
+
+
+def _chosen(ids: Sequence[str], only: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Which ids match one of the patterns; all when there are none."""
+    return np.asarray([not only or any(fnmatchcase(series, pattern) for pattern in only) for series in ids], dtype=bool)
+
+
+def _concatenated(parts: list[Rows]) -> Rows:
+    """The rows of all parts, over the sorted ids that still have one."""
+    used = [np.unique(part.codes) for part in parts]
+    ids = sorted({part.ids[code] for part, codes in zip(parts, used, strict=True) for code in codes})
+    index = {series: code for code, series in enumerate(ids)}
+    files = list(dict.fromkeys(part.files[0] for part in parts))
+    number = {file: index for index, file in enumerate(files)}
+    codes = []
+    for part, present in zip(parts, used, strict=True):
+        translation = np.zeros(len(part.ids), dtype=np.int64)
+        translation[present] = [index[part.ids[code]] for code in present]
+        codes.append(translation[part.codes])
+    return Rows(
+        tuple(ids),
+        np.concatenate(codes),
+        np.concatenate([part.times for part in parts]),
+        np.concatenate([part.is_zoned for part in parts]),
+        np.concatenate([part.values for part in parts]),
+        tuple(files),
+        np.concatenate([np.full(len(part), number[part.files[0]], dtype=np.int32) for part in parts]),
+        np.concatenate([part.row for part in parts]),
+    )
+
+
+def _no_rows() -> Rows:
+    empty = np.zeros(0, dtype=np.int64)
+    return Rows((), empty, empty, empty.astype(bool), np.zeros(0), (), empty.astype(np.int32), empty)
+
+
+__all__ = ["FINE", "Gathered", "Progress", "Reading", "Rows", "gather"]

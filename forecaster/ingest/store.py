@@ -1,0 +1,271 @@
+"""Panels on disk: partitioned Parquet and a manifest, replaced as a whole or not at all.
+
+A panel is a folder: `manifest.json`, and one folder of Parquet files that the manifest names. Another version is written
+beside, synced, and comes to life when the manifest is replaced, in one rename. Whatever a killed writer left behind is
+named by no manifest; the next writer clears it away.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from forecaster.errors import ConfigError, DataError, StateError
+from forecaster.frequency import Frequency
+from forecaster.ingest.report import vars_of
+from forecaster.series import Panel
+
+SCHEMA_VERSION = 1
+POSITIONS_PER_PART, MOST_PARTS = 500_000, 64
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a stored panel is, and the files that make it up: (name, bytes, sha256), in the folder `rows`."""
+
+    schema_version: int
+    name: str
+    fingerprint: str
+    frequency: dict[str, Any]
+    series: int
+    positions: int
+    missing: int
+    first: str
+    last: str
+    rows: str
+    files: list[tuple[str, int, str]]
+    sources: list[str]
+    faults: dict[str, int]
+    created: str
+    updated: str
+
+
+class PanelStore:
+    """Named panels under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def names(self) -> list[str]:
+        """The panels that are stored."""
+        return sorted(path.parent.name for path in self.root.glob("*/manifest.json") if NAME.fullmatch(path.parent.name))
+
+    def manifest(self, name: str) -> Manifest:
+        """What is stored under a name; raises DataError when nothing is, StateError when the manifest is damaged."""
+        path = self._folder(name) / "manifest.json"
+        if not path.is_file():
+            stored = ", ".join(self.names()) or "none yet"
+            raise DataError(f"panel {name!r} is not in {self.root} (stored: {stored}). Make it with `forecast ingest`.")
+        try:
+            fields = json.loads(path.read_bytes())
+            if fields["schema_version"] != SCHEMA_VERSION:
+                version = fields["schema_version"]
+                raise StateError(f"{path} has schema version {version}; this program reads {SCHEMA_VERSION}. Ingest again.")
+            return Manifest(**{**fields, "files": [tuple(file) for file in fields["files"]]})
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateError(f"{path} is damaged ({type(error).__name__}). Remove {path.parent} and ingest again.") from error
+
+    def load(self, name: str) -> Panel:
+        """The panel stored under a name; raises StateError when a file is not what the manifest says."""
+        manifest = self.manifest(name)
+        try:
+            return self._read(name, manifest)
+        except StateError:
+            latest = self.manifest(name)
+            if latest.rows == manifest.rows:
+                raise
+            return self._read(name, latest)  # another ingest replaced it in between
+
+    def write(
+        self,
+        name: str,
+        panel: Panel,
+        *,
+        sources: Sequence[str] = (),
+        faults: Mapping[str, int] | None = None,
+        replaces: str | None = None,
+    ) -> Manifest:
+        """Puts a panel in the place of the one with the fingerprint `replaces` (None: of none), whole or not at all.
+
+        Raises StateError when something else is stored there by now, or another ingest is writing.
+        """
+        folder = self._folder(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder, name):
+            old = self.manifest(name) if (folder / "manifest.json").exists() else None
+            if (old.fingerprint if old else None) != replaces:
+                raise StateError(f"panel {name!r} was changed by another ingest meanwhile. Run this one again.")
+            _clear(folder, keep=old.rows if old else None)
+            rows = f"rows-{panel.fingerprint}-{os.urandom(3).hex()}"
+            manifest = self._describe(
+                name, panel, rows, _write_parts(folder / rows, panel), sources=sources, faults=faults, old=old
+            )
+            _replace_synced(folder / "manifest.json", json.dumps(asdict(manifest), indent=1).encode())
+            _sync(self.root)
+            _clear(folder, keep=rows)
+        return manifest
+
+    def _folder(self, name: str) -> Path:
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"panel name {name!r} cannot be a folder; use letters, digits, dots, dashes and underscores.")
+        return self.root / name
+
+    def _read(self, name: str, manifest: Manifest) -> Panel:
+        folder = self._folder(name) / manifest.rows
+        tables = []
+        for file, size, sha256 in manifest.files:
+            try:
+                data = (folder / file).read_bytes()
+            except OSError as error:
+                raise StateError(f"panel {name!r}: {folder / file} is gone ({error.strerror}). {_again(folder)}") from error
+            if len(data) != size or hashlib.sha256(data).hexdigest() != sha256:
+                raise StateError(f"panel {name!r}: {folder / file} is not what was written. {_again(folder)}")
+            tables.append(pyarrow.parquet.read_table(pa.BufferReader(data), columns=["unique_id", "position", "y"]))
+        frequency = Frequency(**manifest.frequency)
+        table = pa.concat_tables(tables).combine_chunks()
+        encoded = table["unique_id"].cast(pa.string()).combine_chunks().dictionary_encode()
+        names = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
+        order = np.argsort(names, kind="stable")
+        rank = np.empty(len(names), dtype=np.int64)
+        rank[order] = np.arange(len(names))
+        codes = rank[encoded.indices.to_numpy().astype(np.int64)]
+        positions = table["position"].to_numpy()
+        values = table["y"].to_numpy()
+        return Panel.from_codes(tuple(names[order]), codes, positions=positions, values=values, frequency=frequency)
+
+    def _describe(
+        self,
+        name: str,
+        panel: Panel,
+        rows: str,
+        files: list[tuple[str, int, str]],
+        *,
+        sources: Sequence[str],
+        faults: Mapping[str, int] | None,
+        old: Manifest | None,
+    ) -> Manifest:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        first, last = time_range(panel)
+        return Manifest(
+            schema_version=SCHEMA_VERSION,
+            name=name,
+            fingerprint=panel.fingerprint,
+            frequency=vars_of(panel.frequency),
+            series=len(panel),
+            positions=len(panel.values),
+            missing=int(np.isnan(panel.values).sum()),
+            first=first,
+            last=last,
+            rows=rows,
+            files=files,
+            sources=list(dict.fromkeys([*(old.sources if old else ()), *sources])),
+            faults=dict(faults or {}),
+            created=old.created if old else now,
+            updated=now,
+        )
+
+
+def time_range(panel: Panel) -> tuple[str, str]:
+    """The first and the last time of a panel, as its user reads them."""
+    labels = panel.frequency.labels(np.array([panel.starts.min(), panel.ends.max()]))
+    return str(labels.iloc[0]), str(labels.iloc[1])
+
+
+def part_of(unique_id: str, parts: int) -> int:
+    """The part that a series lies in: a stable hash, the same in every process.
+
+    >>> part_of("H1", 8)
+    0
+    """
+    return zlib.crc32(unique_id.encode()) % parts
+
+
+def _write_parts(folder: Path, panel: Panel) -> list[tuple[str, int, str]]:
+    """Writes a panel's rows in parts, synced, and lists them."""
+    folder.mkdir()
+    count = min(MOST_PARTS, 1 + len(panel.values) // POSITIONS_PER_PART)
+    part_numbers = np.asarray([part_of(series, count) for series in panel.ids])
+    files = []
+    for number in range(count):
+        chosen = np.flatnonzero(part_numbers == number)
+        if len(chosen):
+            sink = pa.BufferOutputStream()
+            pyarrow.parquet.write_table(_table(panel.select(chosen.tolist())), sink, compression="zstd")
+            data = sink.getvalue().to_pybytes()
+            file = f"part-{number:03}.parquet"
+            _write_synced(folder / file, data)
+            files.append((file, len(data), hashlib.sha256(data).hexdigest()))
+    _sync(folder)
+    return files
+
+
+def _table(panel: Panel) -> pa.Table:
+    """A panel in long format; `position` is what this program reads, `ds` is for other readers."""
+    series: NDArray[np.int32] = np.repeat(np.arange(len(panel), dtype=np.int32), panel.lengths)
+    positions = np.arange(len(panel.values)) + np.repeat(panel.starts - panel.offsets[:-1], panel.lengths)
+    ids = pa.DictionaryArray.from_arrays(pa.array(series), pa.array(panel.ids, type=pa.string()))
+    stamps = np.asarray(panel.frequency.timestamps(positions))
+    return pa.table({"unique_id": ids, "ds": stamps, "position": positions, "y": panel.values})
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, name: str) -> Iterator[None]:
+    """One writer at a time; the lock dies with its process."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StateError(
+                f"panel {name!r} is being written by another ingest. Wait for it, then run this one again."
+            ) from None
+        yield
+
+
+def _clear(folder: Path, *, keep: str | None) -> None:
+    """Removes what no manifest names."""
+    for path in folder.iterdir():
+        if path.name.startswith("rows-") and path.name != keep:
+            shutil.rmtree(path)
+        elif path.name == "manifest.json.beside":
+            path.unlink()
+
+
+def _replace_synced(path: Path, data: bytes) -> None:
+    beside = path.with_name(f"{path.name}.beside")
+    _write_synced(beside, data)
+    beside.replace(path)
+    _sync(path.parent)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _again(folder: Path) -> str:
+    return f"Remove {folder.parent} and ingest its sources again."
