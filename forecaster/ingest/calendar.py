@@ -54,7 +54,7 @@ def find_frequency(rows: Rows, *, is_numbered: bool, alias: str | None, time_zon
     """
     codes, times = _sorted_unique(rows)
     same_series = np.diff(codes) == 0
-    steps = np.diff(times)[same_series]
+    steps = ascending_differences(times)[same_series]
     origin = "given" if alias else "inferred"
     if alias is None:
         _check_one_frequency(rows.ids, steps, codes[1:][same_series], is_numbered=is_numbered, faults=faults)
@@ -88,10 +88,10 @@ def infer_alias(utc: Nanoseconds, local: Nanoseconds, same_series: NDArray[np.bo
     >>> infer_alias(days, days, np.ones(5, dtype=bool))
     'W-FRI'
     """
-    steps = np.diff(utc)[same_series]
+    steps = ascending_differences(utc)[same_series]
     if np.median(steps) < DAY_NS - UNITS[1][0]:
         return step_alias(best_step(steps))
-    steps = np.diff(local)[same_series]
+    steps = ascending_differences(local)[same_series]
     clock = pd.DatetimeIndex(local.astype("datetime64[ns]"))
     if np.median(steps) >= LONG_STEPS[1][0] * DAY_NS:
         for is_end, share in ((False, float(clock.is_month_start.mean())), (True, float(clock.is_month_end.mean()))):
@@ -105,16 +105,26 @@ def infer_alias(utc: Nanoseconds, local: Nanoseconds, same_series: NDArray[np.bo
 
 
 def best_step(steps: NDArray[np.int64]) -> int:
-    """The largest of the commonest steps, or their greatest common divisor, that divides nearly all of the steps.
+    """The largest of the commonest steps that divides nearly all of the steps; else their divisor, or the commonest.
 
-    >>> best_step(np.array([10, 10, 20, 10, 30])), best_step(np.array([4, 6, 4, 6]))
-    (10, 2)
+    >>> best_step(np.array([10, 10, 20, 10, 30])), best_step(np.array([4, 6, 4, 6])), best_step(np.array([60, 60, 60, 7]))
+    (10, 2, 60)
     """
     sizes, counts = np.unique(steps, return_counts=True)
     common = sizes[np.argsort(-counts, kind="stable")[:8]]
-    candidates = [int(size) for size in common] + [int(np.gcd.reduce(common))]
+    divisor = int(np.gcd.reduce(common))
+    candidates = [int(size) for size in common]
+    if divisor not in candidates and counts.max() * 2 <= len(steps):
+        candidates.append(divisor)
     dividing = [size for size in candidates if counts[sizes % size == 0].sum() >= MULTIPLES_WANTED * len(steps)]
     return max(dividing) if dividing else candidates[0]
+
+
+def ascending_differences(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Differences between neighbours; where ascending neighbours are too far apart for 64 bits, the largest number."""
+    differences = np.diff(numbers)
+    differences[(differences < 0) & (numbers[1:] > numbers[:-1])] = np.iinfo(np.int64).max
+    return differences
 
 
 def step_alias(nanoseconds: int) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.frequency import Positions
+from forecaster.ingest.calendar import ascending_differences
 from forecaster.ingest.cleaning import Placed
 from forecaster.ingest.faults import FAULTS_KEPT, Action, Fault, Faults, IngestPolicies, action_of
 from forecaster.ingest.rows import Rows
@@ -25,7 +26,7 @@ def check_gaps(placed: Placed, stored: Panel | None, policies: IngestPolicies, f
     source = np.concatenate([source, np.full(2 * len(known), -1)])
     order = np.lexsort((positions, codes))
     codes, positions, source = codes[order], positions[order], source[order]
-    width = np.diff(positions) - 1
+    width = ascending_differences(positions) - 1
     inside = (positions[:-1] >= begin[codes[:-1]]) & (positions[1:] <= end[codes[1:]])
     gaps = np.flatnonzero((np.diff(codes) == 0) & (width > 0) & ~inside)
     if not len(gaps):
@@ -36,7 +37,7 @@ def check_gaps(placed: Placed, stored: Panel | None, policies: IngestPolicies, f
     for code in sparse[:FAULTS_KEPT]:
         of_series = gaps[codes[1:][gaps] == code]
         widest = int(of_series[width[of_series].argmax()])
-        found = f"{int(present[code]):,} rows and {int(missing[code]):,} missing positions; the widest gap ends here"
+        found = f"{int(present[code]):,} rows and {int(missing[code]):,} missing positions, {int(width[widest]):,} of them"
         faults.add("too_sparse", "error", [_gap_fault("too_sparse", rows, source, widest, found)])
     ends = [_gap_fault("gap", rows, source, int(gap), _counted(int(width[gap]))) for gap in gaps[:FAULTS_KEPT]]
     faults.add("gap", action_of(policies.gaps), ends, count=len(gaps))

@@ -101,6 +101,9 @@ def as_utf8(name: str, data: bytes, encoding: str | None) -> bytes:
     guess = WIDE_MARKS.get(data[:2])
     if encoding is None and guess:
         raise DataError(f"{label(name)} is {guess.upper()} text (byte 0); expected UTF-8. Pass --encoding {guess}.")
+    zero = data.find(b"\0")
+    if encoding is None and zero >= 0:
+        raise DataError(f"{label(name)} holds a NUL (byte {zero}): it is no text; expected CSV, Parquet or NDJSON.")
     try:
         text = data.decode(encoding or "utf-8-sig")
     except LookupError:
@@ -109,9 +112,6 @@ def as_utf8(name: str, data: bytes, encoding: str | None) -> bytes:
         byte = f"byte {error.start} (0x{error.object[error.start]:02x})"
         cure = "Pass --encoding latin-1 if it is Western European text, or save it as UTF-8."
         raise DataError(f"{label(name)}: {byte} is not {(encoding or 'utf-8').upper()} text. {cure}") from error
-    zero = text.find("\0")
-    if zero >= 0:
-        raise DataError(f"{label(name)} holds a NUL at character {zero}: it is no text; expected CSV, Parquet or NDJSON.")
     return text.removeprefix("\ufeff").encode()
 
 

@@ -123,7 +123,7 @@ def _placed(
             else "no row can be used; expected at least one."
         )
     zone = None if gathered.is_numbered else _zone_of(gathered, old, time_zone)
-    rows = to_utc(gathered.rows, zone, policies, faults)
+    rows = to_utc(gathered.rows, None if gathered.is_numbered else time_zone, policies, faults)
     if old is None:
         try:
             found = find_frequency(rows, is_numbered=gathered.is_numbered, alias=freq, time_zone=zone, faults=faults)
@@ -148,7 +148,7 @@ def _zone_of(gathered: Gathered, old: Frequency | None, time_zone: str | None) -
     if not gathered.zones:
         return None
     if old is not None and old.time_zone is not None:
-        return old.time_zone if bool(gathered.rows.is_zoned.all()) else None
+        return old.time_zone
     if len(gathered.zones) > 1:
         met = ", ".join(sorted(gathered.zones)[:4])
         gathered.notes[f"offsets differ ({met}), so the panel is kept in UTC; name the zone with --time-zone"] = None

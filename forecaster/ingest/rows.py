@@ -198,7 +198,8 @@ def _check_rows(
         if times.fault[row] == OUT_OF_RANGE:
             span = "a step number below 2**53" if times.is_numbered else f"a year from {FIRST_YEAR} to {LAST_YEAR}"
             return f"timestamp {text(layout.time, row)[:40]!r} is out of range; expected {span}"
-        return f"timestamp {text(layout.time, row)[:40]!r} cannot be read; expected one such as 2024-01-31 13:00"
+        expected = "a whole number" if times.is_numbered else "one such as 2024-01-31 13:00"
+        return f"timestamp {text(layout.time, row)[:40]!r} cannot be read; expected {expected}"
 
     checks: list[tuple[str, NDArray[np.bool_], Callable[[int], str]]] = [
         ("empty_id", np.asarray([not series for series in rows.ids], dtype=bool)[rows.codes], lambda _: "the id is empty"),

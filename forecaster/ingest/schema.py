@@ -91,7 +91,7 @@ def _find_time_by_content(table: RawTable) -> str:
     if len(found) == 1:
         return found[0]
     problem = f"columns {' and '.join(found)} both hold dates" if found else f"no column is named {_or(TIME_NAMES[:5])}"
-    raise DataError(f"{table.file}: {problem}; its columns are {', '.join(table.columns)}. Pass --time-column NAME.")
+    raise DataError(f"{table.file}: {problem}; its columns are {', '.join(table.columns) or 'none'}. Pass --time-column NAME.")
 
 
 def _wide(table: RawTable, time: str, others: list[str], decimal: Decimal) -> Layout:

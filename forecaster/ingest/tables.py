@@ -111,7 +111,7 @@ def _read_ndjson(file: str, data: bytes) -> RawTable:
             continue
         try:
             record = _load(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             malformed.append((number, f"no JSON: {_one_line(error)}"))
             continue
         if isinstance(record, dict):
@@ -130,7 +130,9 @@ def _load(line: bytes) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
-        return json.loads(line)  # accepts NaN and Infinity, which Python writes
+        record = json.loads(line)  # accepts NaN and Infinity, which Python writes
+        json.dumps(record, ensure_ascii=False).encode()  # and halves of characters, which nothing else does
+        return record
 
 
 def _json_column(values: list[Any]) -> pa.ChunkedArray:
