@@ -10,14 +10,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from math import cos, pi
 from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
@@ -26,74 +25,16 @@ from torch.utils.data import DataLoader
 from forecaster.errors import DataError
 from forecaster.models.checkpoint import recurrent_from
 from forecaster.models.network import ModelConfig, Network, network_for
+from forecaster.models.plan import TrainingConfig, held_back_tail, plan_windows, share_of_budget
 from forecaster.models.recurrent import Recurrent
-from forecaster.models.scaler import CONTEXT, Scaler, scaler_for
-from forecaster.models.windows import Batch, PanelWindows, TailWindows, TrainingWindows, WindowPlan
+from forecaster.models.scaler import CONTEXT, scaler_for
+from forecaster.models.windows import Batch, PanelWindows, TailWindows, TrainingWindows
 from forecaster.series import Panel
 
 Progress = Callable[[int, int, str], None]  # steps done, steps planned, a word on how it goes
 
 WARM_UP_STEPS = 100
-TOKENS_PER_BATCH = 4_096
-
-
-class TrainingConfig(BaseModel):
-    """How the network is trained. `None` is derived from the panel.
-
-    With `max_minutes`, the learning rate falls by whichever of time and steps is nearer to its end, so the result then depends
-    on the speed of the machine; without it, the same seed on the same machine gives the same weights.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_steps: int = Field(default=3_000, ge=1)
-    max_minutes: float | None = Field(default=None, gt=0)
-    batch_size: int | None = Field(default=None, ge=1)
-    window_length: int | None = Field(default=None, ge=4)
-    burn_in: int | None = Field(default=None, ge=0)
-    origin_stride: int = Field(default=4, ge=1)
-    learning_rate: float = Field(default=3e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    gradient_clip: float = Field(default=1.0, gt=0)
-    average_decay: float = Field(default=0.995, ge=0, lt=1)
-    validation_steps: int = Field(default=100, ge=1)
-    patience: int = Field(default=10, ge=1)
-    accelerator: str = "auto"
-
-
-def plan_windows(config: TrainingConfig, panel: Panel, scaler: Scaler) -> WindowPlan:
-    """How this panel's windows are cut: longer ones where seasons are long, about as many positions in every batch.
-
-    >>> from forecaster.frequency import Frequency
-    >>> panel = Panel(("a",), np.array([0]), np.array([0, 900]), np.ones(900), Frequency("h"))
-    >>> plan_windows(TrainingConfig(), panel, scaler_for(panel, 48))
-    WindowPlan(length=256, burn_in=51, stride=4, batch_size=16)
-    """
-    longest = max(scaler.season_lengths, default=1)
-    usual = 256 if longest > 60 else 128 if longest > 12 else 64
-    length = config.window_length or usual
-    length = max(min(length, int(panel.lengths.max())), 4)
-    burn_in = length // 5 if config.burn_in is None else min(config.burn_in, length - 2)
-    stride = min(config.origin_stride, max(length // 16, 1))
-    return WindowPlan(length, burn_in, stride, config.batch_size or max(TOKENS_PER_BATCH // length, 8))
-
-
-def held_back_tail(panel: Panel, horizon: int) -> NDArray[np.int64]:
-    """How many of each series' last values [B] judge the training and take no part in it.
-
-    One horizon, of series that are at least four long. Where that would cost a panel more than a twentieth of its values, only
-    some series give theirs: about thirty or a tenth of them, whichever is more.
-
-    >>> from forecaster.frequency import Frequency
-    >>> panel = Panel(("a", "b"), np.array([0, 0]), np.array([0, 900, 920]), np.ones(920), Frequency("D"))
-    >>> held_back_tail(panel, 14)
-    array([14,  0])
-    """
-    tail = np.where(panel.lengths >= 4 * horizon, horizon, 0)
-    if tail.sum() > len(panel.values) / 20:
-        every = int(np.clip(len(panel) // 30, 1, 10))
-        tail[np.arange(len(panel)) % every > 0] = 0
-    return tail.astype(np.int64)
+REFIT_RATE = 0.3  # the refit's learning rate begins at this share of the first one
 
 
 def pinball(change: Tensor, target: Tensor, quantiles: Tensor) -> Tensor:
@@ -209,29 +150,55 @@ def train_network(
     folder: Path,
     progress: Progress | None = None,
 ) -> Recurrent:
-    """A network trained on the panel; what it needs to go on after a restart is kept in `folder` while it trains.
+    """A network trained on the panel, chosen by how it forecasts a held-back tail of it.
 
-    Raises DataError when no series has two values to learn from.
+    What it needs to go on after a restart is kept in `folder` while it trains. Raises DataError when no series has two
+    values to learn from.
     """
     if not (panel.lengths >= 2).any() or np.isnan(panel.values).all():
         raise DataError(f"the panel has {len(panel)} series, none with two values; a network learns from at least one change.")
     scaler = scaler_for(panel, horizon)
-    plan = plan_windows(training, panel, scaler)
-    tail = held_back_tail(panel, horizon)
-    known = PanelWindows(scaler, panel.drop_last(tail), horizon=horizon, plan=plan)
-    whole = PanelWindows(scaler, panel, horizon=horizon, plan=plan)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = network_for(model, scaler, horizon=horizon, quantiles=quantiles)
-    data = _Data(known, TailWindows(whole, tail=tail) if tail.any() else None, config=training, seed=seed)
+    tail = held_back_tail(panel, horizon)
+    plan = plan_windows(training, panel, scaler)
+    known = PanelWindows(scaler, panel.drop_last(tail), horizon=horizon, plan=plan)
+    judged = TailWindows(PanelWindows(scaler, panel, horizon=horizon, plan=plan), tail=tail) if tail.any() else None
+    data = _Data(known, judged, config=share_of_budget(training, 1 - training.refit_share), seed=seed)
     network = _fit(network, data, quantiles=quantiles, folder=folder, progress=progress)
     return recurrent_from(network, scaler, model, frequency=panel.frequency, horizon=horizon, quantiles=quantiles)
+
+
+def refit_network(
+    forecaster: Recurrent, panel: Panel, *, training: TrainingConfig, seed: int, folder: Path, progress: Progress | None = None
+) -> Recurrent:
+    """The forecaster after some more training on the whole panel, also on the parts that chose and scored it.
+
+    What has been judged goes on from its weights, at a lower rate, for the `refit_share` of the budget, so that what is put
+    to use has seen the latest values too.
+    """
+    plan = plan_windows(training, panel, forecaster.scaler)
+    windows = PanelWindows(forecaster.scaler, panel, horizon=forecaster.horizon, plan=plan)
+    config = share_of_budget(training, training.refit_share).model_copy(
+        update={"learning_rate": REFIT_RATE * training.learning_rate}
+    )
+    data = _Data(windows, None, config=config, seed=seed + 1)
+    network = _fit(deepcopy(forecaster.network), data, quantiles=forecaster.quantiles, folder=folder, progress=progress)
+    return recurrent_from(
+        network,
+        forecaster.scaler,
+        forecaster.config,
+        frequency=forecaster.frequency,
+        horizon=forecaster.horizon,
+        quantiles=forecaster.quantiles,
+    )
 
 
 def _fit(network: Network, data: _Data, *, quantiles: tuple[float, ...], folder: Path, progress: Progress | None) -> Network:
     """The best average of the weights that the training visited, going on from where `folder` says it was."""
     config, judged = data.config, data.validation is not None
-    task = _Task(network, config=config, quantiles=quantiles)
+    task = _Task(network.train(), config=config, quantiles=quantiles)
     folder.mkdir(parents=True, exist_ok=True)
     best = ModelCheckpoint(
         folder, filename="best", monitor="validation" if judged else None, save_last=True, save_on_train_epoch_end=True

@@ -5,7 +5,6 @@ series, and through the cell, which starts the window from nothing and is not sc
 Axes: B windows, T time steps, O origins in a window, D inputs, R ring size, L leads.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from forecaster.models.plan import WindowPlan
 from forecaster.models.scaler import CLIP, Scaler, track
 from forecaster.series import Panel
 
@@ -26,16 +26,6 @@ class Batch(NamedTuple):
     ring: Tensor  # [B, O, R] in amplitudes from the level
     target: Tensor  # [B, O, L] what the future adds to the base, in spreads; 0 where unknown
     weight: Tensor  # [B, O, L] of the target's absolute error in the loss; 0 where it does not count
-
-
-@dataclass(frozen=True)
-class WindowPlan:
-    """How windows are cut: T steps, the first `burn_in` not scored, then every `stride`-th an origin; B windows a batch."""
-
-    length: int
-    burn_in: int
-    stride: int
-    batch_size: int
 
 
 class PanelWindows:

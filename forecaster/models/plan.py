@@ -1,0 +1,90 @@
+"""How a training is laid out: its settings, what is derived from the panel, and which part of time judges it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from forecaster.models.scaler import Scaler
+from forecaster.series import Panel
+
+POSITIONS_PER_BATCH = 4_096
+
+
+class TrainingConfig(BaseModel):
+    """How the network is trained. `None` is derived from the panel.
+
+    With `max_minutes`, the learning rate falls by whichever of time and steps is nearer to its end, so the result then depends
+    on the speed of the machine; without it, the same seed on the same machine gives the same weights. `refit_share` of the
+    budget is kept for `refit_network`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_steps: int = Field(default=3_000, ge=1)
+    max_minutes: float | None = Field(default=None, gt=0)
+    batch_size: int | None = Field(default=None, ge=1)
+    window_length: int | None = Field(default=None, ge=4)
+    burn_in: int | None = Field(default=None, ge=0)
+    origin_stride: int = Field(default=4, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    average_decay: float = Field(default=0.995, ge=0, lt=1)
+    refit_share: float = Field(default=0.2, ge=0, lt=1)
+    validation_steps: int = Field(default=100, ge=1)
+    patience: int = Field(default=10, ge=1)
+    accelerator: str = "auto"
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """How windows are cut: T steps, the first `burn_in` not scored, then every `stride`-th an origin; B windows a batch."""
+
+    length: int
+    burn_in: int
+    stride: int
+    batch_size: int
+
+
+def plan_windows(config: TrainingConfig, panel: Panel, scaler: Scaler) -> WindowPlan:
+    """How this panel's windows are cut: longer ones where seasons are long, about as many positions in every batch.
+
+    >>> from forecaster.frequency import Frequency
+    >>> from forecaster.models.scaler import scaler_for
+    >>> panel = Panel(("a",), np.array([0]), np.array([0, 900]), np.ones(900), Frequency("h"))
+    >>> plan_windows(TrainingConfig(), panel, scaler_for(panel, 48))
+    WindowPlan(length=256, burn_in=51, stride=4, batch_size=16)
+    """
+    longest = max(scaler.season_lengths, default=1)
+    usual = 256 if longest > 60 else 128 if longest > 12 else 64
+    length = config.window_length or usual
+    length = max(min(length, int(panel.lengths.max())), 4)
+    burn_in = length // 5 if config.burn_in is None else min(config.burn_in, length - 2)
+    stride = min(config.origin_stride, max(length // 16, 1))
+    return WindowPlan(length, burn_in, stride, config.batch_size or max(POSITIONS_PER_BATCH // length, 8))
+
+
+def held_back_tail(panel: Panel, horizon: int) -> NDArray[np.int64]:
+    """How many of each series' last values [B] judge the training and take no part in it.
+
+    One horizon, of series that are at least four long. Where that would cost a panel more than a twentieth of its values, only
+    some series give theirs: about thirty or a tenth of them, whichever is more.
+
+    >>> from forecaster.frequency import Frequency
+    >>> panel = Panel(("a", "b"), np.array([0, 0]), np.array([0, 900, 920]), np.ones(920), Frequency("D"))
+    >>> held_back_tail(panel, 14)
+    array([14,  0])
+    """
+    tail = np.where(panel.lengths >= 4 * horizon, horizon, 0)
+    if tail.sum() > len(panel.values) / 20:
+        every = int(np.clip(len(panel) // 30, 1, 10))
+        tail[np.arange(len(panel)) % every > 0] = 0
+    return tail.astype(np.int64)
+
+
+def share_of_budget(training: TrainingConfig, share: float) -> TrainingConfig:
+    """The configuration with a share of its budget."""
+    minutes = None if training.max_minutes is None else training.max_minutes * share
+    return training.model_copy(update={"max_steps": max(round(training.max_steps * share), 1), "max_minutes": minutes})
