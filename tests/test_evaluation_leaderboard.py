@@ -1,0 +1,146 @@
+"""The leaderboard, its verdict, actual values from a file, and the published table."""
+
+import json
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from evaluation_doubles import HORIZON, STEPS, Repeat, compare, waves
+
+from forecaster.errors import DataError
+from forecaster.evaluation.actuals import actuals_frame, actuals_matrix, match_actuals
+from forecaster.evaluation.backtest import (
+    backtest,
+    scale_season_length,
+)
+from forecaster.evaluation.leaderboard import rank
+from forecaster.evaluation.scores import score, scores_by_series
+from forecaster.evaluation.verdict import leaderboard_summary, paired_difference, verdict
+from forecaster.frequency import Frequency
+from forecaster.series import Origins, Panel
+
+# -- actuals ---------------------------------------------------------------------------------------------------------------
+
+
+def forecast_after(panel):
+    return Repeat("gru", 4).predict(panel, HORIZON, quantiles=[0.5], origins=Origins.back(panel))
+
+
+def test_actuals_from_a_file_are_matched_by_series_and_time():
+    whole = waves(3)
+    training = whole.drop_last(HORIZON)
+    frame = whole.to_frame().groupby("unique_id").tail(HORIZON)
+    frame = pd.concat([frame[frame["unique_id"] != "s001"], frame.iloc[:1].assign(unique_id="stranger")])
+    matched = match_actuals(forecast_after(training), Panel.from_frame(frame, STEPS))
+    np.testing.assert_array_equal(matched.values[0], whole.series(0)[-HORIZON:])
+    assert np.isnan(matched.values[1]).all()
+    assert (matched.without_actuals, matched.without_forecast) == (("s001",), ("stranger",))
+
+
+def test_actuals_that_match_nothing_are_refused_with_examples_and_times():
+    panel = waves(3)
+    with pytest.raises(
+        DataError, match=r"series such as 'x000' \(0 to 63\), the forecasts of series such as 's000' \(60 to 67\)"
+    ):
+        match_actuals(forecast_after(panel), waves(3, prefix="x"))
+    with pytest.raises(DataError, match=r"reach from 0 to 61, falls on a time that was forecast, from 60 to 67"):
+        match_actuals(forecast_after(panel), panel.drop_last(2))
+    with pytest.raises(DataError, match=r"Read the actual values with the frequency of the training panel"):
+        match_actuals(forecast_after(panel), replace(panel, frequency=Frequency("D")))
+
+
+def test_the_frame_of_forecasts_holds_the_actuals_beside_them():
+    panel = waves(2).drop_last(HORIZON)
+    made = forecast_after(panel)
+    frame = actuals_frame("gru", made, actuals_matrix(made, waves(2)))
+    assert list(frame.columns) == ["forecaster", "unique_id", "ds", "origin", "lead", "y", "q0.5"]
+    np.testing.assert_array_equal(frame["y"].to_numpy()[:HORIZON], waves(2).series(0)[-HORIZON:])
+
+
+# -- verdict ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_verdict_says_plainly_who_won():
+    lost = compare([Repeat("naive2"), Repeat("gru", 4, shift=2.0), Repeat("seasonal_naive", 4)], waves())
+    assert lost.winner == "seasonal_naive"
+    low, high = lost.row("seasonal_naive").owa, lost.row("gru").owa
+    assert verdict(lost) == (
+        f"seasonal_naive wins: its OWA is {100 * (high - low) / high:.1f} % below that of gru ({low:.3f} against {high:.3f}), "
+        "beyond noise over 12 series. On this panel seasonal_naive is enough."
+    )
+    won = compare([Repeat("naive2"), Repeat("gru", 4)], waves())
+    assert verdict(won).startswith("gru wins: its OWA is ")
+    assert "below that of naive2, the next best" in verdict(won)
+
+
+def test_a_difference_within_noise_is_called_that():
+    leaderboard = compare([Repeat("naive2"), Repeat("gru", 4, shift=0.004), Repeat("smoothing", 4)], waves())
+    assert "within noise" in verdict(leaderboard)
+    assert "take the simpler of the two" in verdict(leaderboard)
+
+
+def test_one_series_is_judged_by_its_origins_and_too_few_of_them_are_no_evidence():
+    forecasters = [Repeat("naive2"), Repeat("gru", 4, shift=1.0), Repeat("smoothing", 4)]
+    few = compare(forecasters, waves(1))
+    assert "3 origins are too little evidence to say that it is better" in verdict(few)
+    many = compare(forecasters, waves(1, length=200), holdout=120)
+    assert "beyond noise over 30 origins" in verdict(many)
+    overlapping = compare(forecasters, waves(1, length=200), holdout=120, stride=1)
+    assert paired_difference(overlapping, "smoothing", "gru").units == 30  # 117 origins, four of which share their values
+
+
+def test_the_difference_is_the_mean_of_what_the_series_say():
+    leaderboard = compare([Repeat("naive2"), Repeat("gru", 4, shift=1.0), Repeat("smoothing", 4)], waves())
+    frame = scores_by_series(leaderboard.scores).pivot_table(index="unique_id", columns="forecaster", values=["smape", "mase"])
+    reference = leaderboard.row("naive2")
+    gap = (frame["smape"]["gru"] - frame["smape"]["smoothing"]) / reference.smape / 2
+    gap += (frame["mase"]["gru"] - frame["mase"]["smoothing"]) / reference.mase / 2
+    paired = paired_difference(leaderboard, "smoothing", "gru")
+    assert paired.difference == pytest.approx(gap.mean(), rel=1e-9)
+    assert paired.margin == pytest.approx(2 * gap.std(ddof=1) / math.sqrt(12), rel=1e-9)
+
+
+def test_equal_forecasters_share_the_lead():
+    leaderboard = compare([Repeat("naive2"), Repeat("gru")], waves())
+    assert verdict(leaderboard) == "naive2 and gru have the same OWA (1.000)."
+
+
+def test_the_summary_is_json_with_null_for_what_is_undefined():
+    leaderboard = compare([Repeat("gru", 4), Repeat("naive2"), Repeat("broken", raises="no.")], waves())
+    summary = json.loads(json.dumps(leaderboard_summary(leaderboard), allow_nan=False))
+    assert set(summary) == {"leaderboard", "winner", "measure", "verdict"}
+    first, last = summary["leaderboard"][0], summary["leaderboard"][-1]
+    assert {"forecaster", "smape", "mase", "owa", "wql", "coverage_80"} <= set(first)
+    assert summary["winner"] == first["forecaster"] == "gru"
+    assert (last["forecaster"], last["owa"], last["failure"]) == ("broken", None, "DataError: no.")
+
+
+# -- the published table ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("group", "alias", "season_length", "horizon", "expected"),
+    [
+        ("hourly", "h", 1, 48, (43.003, 11.608)),
+        ("hourly", "h", 24, 48, (13.912, 1.193)),
+        ("weekly", "W-SUN", 1, 13, (9.161, 2.777)),
+    ],
+)
+def test_naive_and_seasonal_naive_score_what_the_m4_table_prints(group, alias, season_length, horizon, expected):
+    folder = Path(os.environ.get("FORECASTER_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not (folder / f"m4_{group}_train.parquet").exists():
+        pytest.skip(f"m4_{group}_train.parquet is not in {folder}; set FORECASTER_DATA to the folder that holds it")
+    frequency = Frequency(alias, is_numbered=True)
+    training, test = (
+        Panel.from_frame(pd.read_parquet(folder / f"m4_{group}_{part}.parquet"), frequency) for part in ("train", "test")
+    )
+    made = backtest([Repeat("naive", season_length)], training, horizon=horizon, quantiles=[0.5], origins=Origins.back(training))
+    matched = match_actuals(made.forecasts["naive"], test)
+    scores = score(made, history=training, actuals=matched.values, season_length=scale_season_length(frequency))
+    row = rank(scores).row("naive")
+    assert (round(row.smape, 3), round(row.mase, 3)) == expected
+    assert row.series == len(training)
