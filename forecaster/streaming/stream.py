@@ -1,0 +1,92 @@
+"""A stream from its source to its sink."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from forecaster.streaming.arrivals import Arrivals
+from forecaster.streaming.engine import FORECASTS, MISSING, NOT_FINITE, Engine
+from forecaster.streaming.lateness import Arrival
+from forecaster.streaming.live import LiveForecast
+
+
+class Sink(Protocol):
+    """Where forecasts go."""
+
+    def emit(self, live: LiveForecast) -> None:
+        """Pass them on; raises BrokenPipeError when nobody takes them any more."""
+
+
+@dataclass(frozen=True)
+class StreamSummary:
+    """What a stream did from its start to its end; `counts` are by arrival, `series` are all that are live."""
+
+    counts: dict[str, int]
+    missing: int
+    forecasts: int
+    not_finite: int
+    series: int
+    seconds: float
+    dead_letters: Path
+    reader_left: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as JSON knows it."""
+        return asdict(self) | {"seconds": round(self.seconds, 3), "dead_letters": str(self.dead_letters)}
+
+    def lines(self) -> list[str]:
+        """The summary as a reader wants it: a line for what was taken in, one for each thing that was not."""
+        arrived = sum(self.counts.values())
+        rate = arrived / self.seconds if self.seconds else 0.0
+        lines = [
+            f"{arrived:,} observations in {self.seconds:.1f} s ({rate:,.0f}/s), "
+            f"{self.forecasts:,} forecasts, {self.series:,} live series"
+        ]
+        lines += [f"  {name.replace('_', ' ')}: {count:,}" for name, count in self.counts.items() if count]
+        if self.missing:
+            lines.append(f"  stepped without a value: {self.missing:,}")
+        if self.not_finite:
+            lines.append(f"{self.not_finite:,} forecasts had numbers that are none; they stand as null")
+        if dead := sum(self.counts[arrival.label] for arrival in Arrival if arrival > Arrival.DUPLICATE):
+            lines.append(f"{dead:,} observations were not stepped; why is in {self.dead_letters}")
+        if self.reader_left:
+            lines.append("the reader of the forecasts left; all that was taken in is committed")
+        return lines
+
+
+def stream_forecasts(
+    source: Iterable[Arrivals], engine: Engine, sink: Sink, *, progress: Callable[[int, int, str], None] | None = None
+) -> StreamSummary:
+    """Take in a source to its end, micro-batch by micro-batch, and pass the forecasts on.
+
+    The source decides when to stop (at the end of its input, or when its `should_stop` says so). It ends early, and cleanly,
+    when nobody reads the forecasts any more. `progress` is told how many observations arrived, 0 for a total that nobody
+    knows, and what of.
+    """
+    before, began = engine.progress.counts, time.monotonic()
+    reader_left = False
+    arrived = 0
+    for arrivals in source:
+        live = engine.advance(arrivals)
+        arrived += len(arrivals) + len(arrivals.rejected)
+        if progress is not None:
+            progress(arrived, 0, "observations")
+        try:
+            sink.emit(live)
+        except BrokenPipeError:
+            reader_left = True
+            break
+    after = engine.progress.counts
+    counts = {name: count - before.get(name, 0) for name, count in after.items()}
+    return StreamSummary(
+        counts={arrival.label: counts.get(arrival.label, 0) for arrival in Arrival},
+        missing=counts.get(MISSING, 0),
+        forecasts=counts.get(FORECASTS, 0),
+        not_finite=counts.get(NOT_FINITE, 0),
+        series=len(engine.series),
+        seconds=time.monotonic() - began,
+        dead_letters=engine.dead_letters.path,
+        reader_left=reader_left,
+    )

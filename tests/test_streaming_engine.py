@@ -1,0 +1,329 @@
+"""The engine held against `warm_state`, however the feed is cut, stopped and sent again."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_streaming_steppers import HOURLY, NUMBERED, SeasonalRing, Smoothing
+
+from forecaster.errors import DataError, StateError
+from forecaster.forecast import warm_state
+from forecaster.frequency import Frequency
+from forecaster.series import Panel
+from forecaster.streaming.engine import FORECASTS, MISSING, NOT_FINITE, Engine, StreamingConfig
+from forecaster.streaming.sinks import NdjsonSink
+from forecaster.streaming.sources import read_ndjson, replay
+from forecaster.streaming.state import StateStore
+from forecaster.streaming.stream import stream_forecasts
+
+
+def open_store(directory: Path, stepper, frequency: Frequency = NUMBERED) -> StateStore:
+    return StateStore.open(directory, fingerprint=stepper.fingerprint, frequency=frequency, state_size=stepper.state_size)
+
+
+def line(unique_id: str, ds: int | str, y: float | None) -> bytes:
+    return orjson.dumps({"unique_id": unique_id, "ds": ds, "y": y}) + b"\n"
+
+
+def stream(directory: Path, feed: bytes, *, stepper=None, frequency=NUMBERED, is_whole=False, **settings):
+    """What a stream over a feed wrote, its live series, its summary."""
+    stepper = stepper or Smoothing()
+    config = StreamingConfig(**settings)
+    out = io.BytesIO()
+    with open_store(directory, stepper, frequency) as store:
+        engine = Engine(stepper, frequency, store, config)
+        source = read_ndjson(
+            io.BytesIO(feed), frequency, max_batch=config.max_batch, committed=engine.progress.feed, is_whole=is_whole
+        )
+        summary = stream_forecasts(source, engine, NdjsonSink(out, frequency))
+    return out.getvalue(), kept(directory, stepper, frequency), summary
+
+
+def kept(directory: Path, stepper, frequency=NUMBERED) -> dict[str, tuple[int, int, bytes]]:
+    with open_store(directory, stepper, frequency) as store:
+        series, _ = store.load()
+        return {
+            unique_id: (int(series.positions[slot]), int(series.counts[slot]), series.state[slot].tobytes())
+            for unique_id, slot in series.slots.items()
+        }
+
+
+def dead_letters(directory: Path) -> list[dict]:
+    path = directory / "dead_letters.ndjson"
+    return [orjson.loads(text) for text in path.read_bytes().splitlines()] if path.exists() else []
+
+
+def some_panel(*, seed: int = 3, frequency: Frequency = NUMBERED) -> Panel:
+    generator = np.random.default_rng(seed)
+    values = generator.normal(10, 3, size=60).round(2)
+    values[[4, 5, 21, 33, 34, 35]] = np.nan
+    return Panel(("a", "b", "c"), np.array([0, 3, 7]), np.array([0, 20, 45, 60]), values, frequency)
+
+
+def feed_of(panel: Panel, *, missing: bool = False) -> bytes:
+    """The panel's values in the order of time, as lines; the missing ones as null, or left out."""
+    rows = panel.to_frame().sort_values(["ds", "unique_id"])
+    return b"".join(
+        line(row.unique_id, row.ds, None if np.isnan(row.y) else row.y)
+        for row in rows.itertuples()
+        if missing or not np.isnan(row.y)
+    )
+
+
+# -- parity ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stepper", [Smoothing(), SeasonalRing()], ids=["smoothing", "ring"])
+@pytest.mark.parametrize("max_batch", [1, 7, 1000])
+@pytest.mark.parametrize("missing", [True, False], ids=["null", "gaps"])
+def test_the_stream_ends_in_the_state_that_the_whole_history_gives(tmp_path, stepper, max_batch, missing):
+    panel = some_panel()
+    _, series, summary = stream(tmp_path, feed_of(panel, missing=missing), stepper=stepper, max_batch=max_batch)
+    oracle = warm_state(stepper, panel)
+    assert {unique_id: state for unique_id, (_, _, state) in series.items()} == {
+        unique_id: oracle[b].tobytes() for b, unique_id in enumerate(panel.ids)
+    }
+    assert [series[unique_id][0] for unique_id in panel.ids] == panel.ends.tolist()
+    assert (summary.missing == 6) is missing
+    assert (summary.counts["gap"] > 0) is not missing
+
+
+MESSY = b"".join(
+    [
+        line("a", 1, 1.0) + line("a", 2, 2.0) + line("b", 1, 5.0) + line("a", 2, 2.0),  # a duplicate
+        line("a", 2, 2.5) + line("a", 1, 1.0) + b"{\n" + b"\xff\n" + b"\n" + line("a", 5, 3.0),
+        line("a", 10**6, 1.0) + line("b", 2, None) + line("b", 2, None) + line("b", 3, 1e-3),
+        line("c", -4, 1e30) + line("a", 6, True) + line("a", 6, 7.25) + line("a", 5, 3.0),
+    ]
+)
+
+
+def test_how_the_feed_is_cut_changes_nothing(tmp_path):
+    results = {}
+    for max_batch in (1, 2, 7, 1000):
+        directory = tmp_path / str(max_batch)
+        out, series, summary = stream(directory, MESSY, max_batch=max_batch)
+        results[max_batch] = (out, series, summary.counts, (directory / "dead_letters.ndjson").read_bytes())
+    assert results[1] == results[2] == results[7] == results[1000]
+
+
+def test_every_arrival_is_counted_and_what_was_not_stepped_says_why(tmp_path):
+    _, series, summary = stream(tmp_path, MESSY)
+    assert {name: count for name, count in summary.counts.items() if count} == {
+        "next": 4, "gap": 1, "unknown": 3, "duplicate": 2, "revision": 1, "late": 2, "too_far": 1, "malformed": 3,
+    }  # fmt: skip
+    assert (summary.missing, summary.series) == (1, 3)
+    letters = dead_letters(tmp_path)
+    assert [(letter["line"], letter["arrival"]) for letter in letters] == [
+        (5, "revision"), (6, "late"), (7, "malformed"), (8, "malformed"), (11, "too_far"), (16, "malformed"), (18, "late"),
+    ]  # fmt: skip
+    assert letters[0]["reason"].startswith("series 'a': 2 had another value before")
+    assert letters[1]["reason"].startswith("series 'a': 1 came after 2 had been stepped")
+    assert letters[4]["reason"].startswith("series 'a': 1000000 lies 999,995 steps after 5; expected at most 1,000 missing")
+    assert letters[4]["original"].encode() + b"\n" == line("a", 10**6, 1.0)
+    assert letters[3]["original_base64"] == "/w=="
+    assert series["a"][:2] == (6, 4)
+
+
+def test_a_late_observation_leaves_the_state_untouched(tmp_path):
+    _, before, _ = stream(tmp_path, line("a", 1, 1.0) + line("a", 2, 2.0))
+    _, after, _ = stream(tmp_path, line("a", 1, 9.0) + line("a", 2, 3.0) + line("a", 2, 2.0))
+    assert before == after
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_interleaving_in_any_chunks_with_any_stops_equals_the_oracle(data, tmp_path_factory):
+    lengths = data.draw(st.lists(st.integers(1, 12), min_size=1, max_size=4))
+    gaps = st.integers(1, 4)
+    value = st.one_of(st.none(), st.floats(-1e6, 1e6, width=32))
+    queues = [
+        [
+            (f"s{b}", position, data.draw(value))
+            for position in np.cumsum(data.draw(st.lists(gaps, min_size=n, max_size=n))).tolist()
+        ]
+        for b, n in enumerate(lengths)
+    ]
+    order = data.draw(st.permutations([b for b, n in enumerate(lengths) for _ in range(n)]))
+    heads = [iter(queue) for queue in queues]
+    rows = [next(heads[b]) for b in order]
+    directory = tmp_path_factory.mktemp("interleaved")
+    stops = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=2)))
+    for first, stop in zip([0, *stops], [*stops, len(rows)], strict=True):
+        _, series, _ = stream(
+            directory,
+            b"".join(line(*row) for row in rows[first:stop]),
+            max_batch=data.draw(st.integers(1, 9)),
+            stepper=Smoothing(),
+        )
+    ids, positions, values = zip(*rows, strict=True)
+    panel = Panel.from_positions(
+        np.array(ids, dtype=object),
+        np.array(positions),
+        values=np.array(values, dtype=np.float64),
+        frequency=NUMBERED,
+    )
+    oracle = warm_state(Smoothing(), panel)
+    assert {u: s for u, (_, _, s) in series.items()} == {u: oracle[b].tobytes() for b, u in enumerate(panel.ids)}
+
+
+def test_a_stop_and_a_restart_give_the_forecasts_of_a_stream_that_was_never_stopped(tmp_path):
+    feed = feed_of(some_panel())
+    lines = feed.splitlines(keepends=True)
+    unbroken, series, _ = stream(tmp_path / "unbroken", feed)
+    first, _, _ = stream(tmp_path / "broken", b"".join(lines[:23]), max_batch=5)
+    second, broken, summary = stream(tmp_path / "broken", b"".join(lines[23:]), max_batch=3)
+    assert first + second == unbroken
+    assert broken == series
+    assert summary.forecasts == len(lines) - 23
+
+
+def test_a_feed_sent_again_leaves_the_state_untouched(tmp_path):
+    feed = feed_of(some_panel())
+    _, before, _ = stream(tmp_path, feed)
+    out, after, summary = stream(tmp_path, feed)
+    assert before == after
+    assert out == b""
+    assert (summary.counts["duplicate"], summary.counts["late"]) == (3, 51)
+
+
+# -- a feed that is given from its beginning ---------------------------------------------------------------------------------
+
+
+def test_a_whole_feed_is_passed_over_up_to_the_committed_line(tmp_path):
+    lines = MESSY.splitlines(keepends=True)
+    unbroken, series, summary = stream(tmp_path / "unbroken", MESSY)
+    first, _, _ = stream(tmp_path / "grown", b"".join(lines[:9]), is_whole=True)
+    second, grown, again = stream(tmp_path / "grown", MESSY, is_whole=True, max_batch=4)
+    assert first + second == unbroken
+    assert grown == series
+    assert dead_letters(tmp_path / "grown") == dead_letters(tmp_path / "unbroken")
+    assert sum(again.counts.values()) == sum(summary.counts.values()) - 8
+
+
+def test_another_feed_is_not_taken_for_the_whole_one(tmp_path):
+    stream(tmp_path, line("a", 1, 1.0) + line("a", 2, 2.0))
+    with pytest.raises(StateError, match=r"the first 2 lines of this feed are not those that the state took in"):
+        stream(tmp_path, line("a", 1, 1.0) + line("a", 2, 2.5) + line("a", 3, 1.0), is_whole=True)
+    with pytest.raises(StateError, match=r"this feed ends at line 1, and the state took in 2"):
+        stream(tmp_path, line("a", 1, 1.0), is_whole=True)
+
+
+def test_a_last_line_needs_no_newline_and_a_torn_one_is_read_when_it_is_whole(tmp_path):
+    feed = line("a", 1, 1.0) + line("a", 2, 2.0)
+    _, _, summary = stream(tmp_path, feed[:-4], is_whole=True)
+    assert (summary.counts["unknown"], summary.counts["malformed"]) == (1, 1)
+    assert "ends within this line" in dead_letters(tmp_path)[0]["reason"]
+    _, series, summary = stream(tmp_path, feed[:-1], is_whole=True)
+    assert (summary.counts["next"], series["a"][0]) == (1, 2)
+
+
+# -- forecasts ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_forecast_is_the_stepper_s_own_and_says_whence_and_whither(tmp_path):
+    feed = line("a", "2024-01-01T00:00", 1.5) + line("a", "2024-01-01T01:00", 2.5)
+    out, _, _ = stream(tmp_path, feed, frequency=HOURLY, warming_steps=2)
+    state = warm_state(Smoothing(), Panel(("a",), np.array([0]), np.array([0, 2]), np.array([1.5, 2.5]), HOURLY))
+    expected = Smoothing().forecast(state, np.array([1]))[0]
+    first, second = [orjson.loads(text) for text in out.splitlines()]
+    assert (first["count"], first["warming"]) == (1, True)
+    assert second == {
+        "unique_id": "a",
+        "origin": "2024-01-01T01:00:00",
+        "count": 2,
+        "warming": False,
+        "ds": ["2024-01-01T02:00:00", "2024-01-01T03:00:00"],
+        "q0.1": expected[:, 0].tolist(),
+        "q0.5": expected[:, 1].tolist(),
+        "q0.9": expected[:, 2].tolist(),
+    }
+
+
+def test_times_are_written_with_the_offset_of_the_panel_s_clock(tmp_path):
+    frequency = Frequency("h", time_zone="Europe/Berlin")
+    out, _, _ = stream(tmp_path, line("a", "2024-10-26T23:00Z", 1.0), frequency=frequency)
+    forecast = orjson.loads(out)
+    assert forecast["origin"] == "2024-10-27T01:00:00+02:00"
+    assert forecast["ds"] == ["2024-10-27T02:00:00+02:00", "2024-10-27T02:00:00+01:00"]
+
+
+@pytest.mark.parametrize(("every", "origins"), [(0, []), (1, [1, 2, 3, 4, 5, 6]), (2, [2, 5]), (3, [3, 6])])
+def test_a_forecast_is_made_with_every_kth_value(tmp_path, every, origins):
+    feed = b"".join(line("a", ds, None if ds == 4 else 1.0) for ds in range(1, 7))
+    if every == 3:
+        feed = feed.replace(b"null", b"1.0")
+    out, _, _ = stream(tmp_path, feed, emit_every=every)
+    assert [orjson.loads(text)["origin"] for text in out.splitlines()] == origins
+
+
+def test_a_forecast_that_is_no_number_is_null_and_counted(tmp_path):
+    out, _, summary = stream(tmp_path, line("a", 1, 1.0), stepper=SeasonalRing())
+    assert orjson.loads(out)["q0.5"] == [None, None, None, 1.0]
+    assert summary.not_finite == 1
+    assert "1 forecasts had numbers that are none; they stand as null" in summary.lines()
+
+
+# -- warm starts and replays -------------------------------------------------------------------------------------------------
+
+
+def test_a_warm_start_is_the_state_that_stepping_gives(tmp_path):
+    panel = some_panel()
+    _, stepped, _ = stream(tmp_path / "stepped", feed_of(panel, missing=True))
+    with open_store(tmp_path / "warm", Smoothing()) as store:
+        assert Engine(Smoothing(), NUMBERED, store).warm(panel) == 3
+    assert kept(tmp_path / "warm", Smoothing()) == stepped
+
+
+def test_a_warm_start_keeps_the_series_that_live_and_adds_the_others(tmp_path):
+    _, before, _ = stream(tmp_path, line("b", 100, 1.0))
+    with open_store(tmp_path, Smoothing()) as store:
+        engine = Engine(Smoothing(), NUMBERED, store)
+        assert engine.warm(some_panel()) == 2
+        assert engine.warm(some_panel()) == 0
+        assert engine.progress.feed.lines == 1
+    series = kept(tmp_path, Smoothing())
+    assert series["b"] == before["b"]
+    assert sorted(series) == ["a", "b", "c"]
+
+
+def test_a_panel_of_another_frequency_warms_nothing(tmp_path):
+    with open_store(tmp_path, Smoothing()) as store, pytest.raises(DataError, match="Warm it from its own panel"):
+        Engine(Smoothing(), NUMBERED, store).warm(some_panel(frequency=HOURLY))
+
+
+@pytest.mark.parametrize("max_batch", [None, 4, 1000])
+def test_a_replayed_panel_is_the_feed_of_its_values(tmp_path, max_batch):
+    panel = some_panel()
+    fed, series, _ = stream(tmp_path / "fed", feed_of(panel, missing=True))
+    out = io.BytesIO()
+    with open_store(tmp_path / "replayed", Smoothing()) as store:
+        engine = Engine(Smoothing(), NUMBERED, store)
+        batches = list(replay(panel, max_batch=max_batch))
+        stream_forecasts(batches[:3], engine, NdjsonSink(out, NUMBERED))
+        rest = replay(panel, max_batch=max_batch, committed=engine.progress.feed, is_whole=True)
+        stream_forecasts(rest, engine, NdjsonSink(out, NUMBERED))
+        assert engine.progress.counts[MISSING] == 6
+        assert engine.progress.counts[FORECASTS] == 60
+        assert engine.progress.counts[NOT_FINITE] == 0
+    assert out.getvalue() == fed
+    assert kept(tmp_path / "replayed", Smoothing()) == series
+
+
+def test_a_replay_begins_where_it_is_told(tmp_path):
+    batches = list(replay(some_panel(), 25))
+    assert [batch.positions.tolist() for batch in batches] == [[25], [26], [27]]
+    assert batches[0].ids == ["b"]
+    assert orjson.loads(batches[0].original(0))["unique_id"] == "b"
+
+
+def test_another_panel_is_not_taken_for_the_whole_one(tmp_path):
+    with open_store(tmp_path, Smoothing()) as store:
+        engine = Engine(Smoothing(), NUMBERED, store)
+        stream_forecasts(replay(some_panel()), engine, NdjsonSink(io.BytesIO(), NUMBERED))
+        with pytest.raises(StateError, match="not those that the state took in"):
+            next(replay(some_panel(seed=4), committed=engine.progress.feed, is_whole=True))
