@@ -6,7 +6,7 @@ observation at a time. Axes: B series (or rows), L leads 1..horizon, Q quantiles
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -84,13 +84,11 @@ class Forecaster(Protocol):
     def name(self) -> str:
         """The one word by which tables and files call it."""
 
-    def fit(self, panel: Panel) -> Self:
-        """A copy that has learned from the panel, and from nothing after its end."""
-
     def predict(self, panel: Panel, horizon: int, *, quantiles: Sequence[float], origins: Origins) -> Forecast:
         """Forecasts from each origin, in the rows of `origins`, each from the values before it and no others.
 
-        The panel may reach further than the one that was learned from, and hold other series.
+        The panel may reach further than the one that was learned from, and hold other series. How a forecaster learns is its
+        room's own affair: a baseline takes seconds and fits itself, a network takes minutes and a folder.
         """
 
 

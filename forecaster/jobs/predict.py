@@ -1,0 +1,112 @@
+"""From a run to a file of forecasts."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import pandas as pd
+
+from forecaster.baselines import BASELINES, make_baselines
+from forecaster.errors import ConfigError, DataError
+from forecaster.forecast import Forecast, Forecaster
+from forecaster.ingest import PanelStore
+from forecaster.jobs.home import Home
+from forecaster.jobs.runs import Run
+from forecaster.models.checkpoint import load_recurrent
+from forecaster.report.charts import forecast_chart, save_chart
+from forecaster.series import Origins, Panel
+
+FORMATS = (".csv", ".csv.gz", ".parquet", ".ndjson")
+CHARTED = 6
+
+
+def predict(
+    run: Run,
+    *,
+    home: Home,
+    horizon: int | None,
+    forecaster: str | None,
+    only: Sequence[str] = (),
+    say: Callable[[str], None],
+    progress: Callable[[int, int, str], None],
+) -> tuple[Panel, Forecast]:
+    """The panel as it is stored now, and forecasts from its end, for all of its series or those in `only`.
+
+    `forecaster` is the run's network, or a baseline, which is then fitted. Raises DataError when the panel counts time in
+    another way than the run, ConfigError for a forecaster that is none.
+    """
+    panel = PanelStore(home.panels).load(run.facts.panel)
+    network = load_recurrent(run.deployed_weights)
+    if panel.frequency != network.frequency:
+        raise DataError(
+            f"panel {run.facts.panel!r} has frequency {panel.frequency.alias}, the run was trained on {network.frequency.alias}. "
+            "Train again on the panel as it is."
+        )
+    if only:
+        unknown = [unique_id for unique_id in only if unique_id not in set(panel.ids)]
+        if unknown:
+            raise DataError(f"series {unknown[0]!r} is not in panel {run.facts.panel!r}, which has {len(panel):,}. Check --only.")
+        panel = panel.select([b for b, unique_id in enumerate(panel.ids) if unique_id in set(only)])
+    speaker: Forecaster = network
+    if forecaster not in (None, network.name):
+        speaker = _baseline(str(forecaster), run, panel, network.name, progress=progress)
+    elif horizon and horizon > network.horizon:
+        say(
+            f"leads beyond {network.horizon} are forecast from the forecasts before them; "
+            f"train with --horizon {horizon} for better ones"
+        )
+    quantiles = run.config.quantiles
+    forecast = speaker.predict(panel, horizon or network.horizon, quantiles=quantiles, origins=Origins.back(panel))
+    for unique_id, note in list(forecast.notes.items())[:5]:
+        say(f"series {unique_id!r}: {note}")
+    if len(forecast.notes) > 5:
+        say(f"… and {len(forecast.notes) - 5} more series with a note")
+    return panel, forecast
+
+
+def write_forecast(forecast: Forecast, forecaster: str, out: Path | BinaryIO) -> int:
+    """Write the forecast as a file, whole or not at all, in the format of its suffix, or as CSV to a stream; how many rows.
+
+    Raises ConfigError for a suffix that is no format, DataError when the file cannot be written.
+    """
+    frame = forecast.to_frame()
+    frame.insert(4, "forecaster", forecaster)
+    if not isinstance(out, Path):
+        frame.to_csv(out, index=False)
+        return len(frame)
+    suffix = next((suffix for suffix in FORMATS if out.name.endswith(suffix)), None)
+    if suffix is None:
+        raise ConfigError(f"--out {str(out)!r}: the name ends in none of {', '.join(FORMATS)}. Choose one of them.")
+    beside = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _write(frame, beside, suffix)
+        beside.replace(out)
+    except OSError as error:
+        raise DataError(f"--out {out}: cannot be written ({error.strerror}). Choose a folder that can be written to.") from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return len(frame)
+
+
+def chart_forecast(panel: Panel, forecast: Forecast, path: Path, *, title: str, label: str) -> Path:
+    """A picture of the forecasts of the first few series."""
+    figure = forecast_chart(panel, forecast, ids=panel.ids[:CHARTED], title=title, label=label)
+    return save_chart(figure, path)
+
+
+def _write(frame: pd.DataFrame, path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        frame.to_parquet(path, index=False)
+    elif suffix == ".ndjson":
+        frame.to_json(path, orient="records", lines=True, date_format="iso", date_unit="s")
+    else:
+        frame.to_csv(path, index=False, compression="gzip" if suffix.endswith(".gz") else None)
+
+
+def _baseline(name: str, run: Run, panel: Panel, network: str, *, progress: Callable[[int, int, str], None]) -> Forecaster:
+    if name not in BASELINES:
+        raise ConfigError(f"--forecaster {name!r} is none of this run's; choose {network}, {', '.join(BASELINES)}.")
+    config = run.config.baselines.model_copy(update={"names": (name,)})
+    return make_baselines(config, progress=progress)[0].fit(panel)

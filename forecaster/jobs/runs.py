@@ -1,0 +1,142 @@
+"""A run is a folder: what was trained, on what, with what, and what was found out about it.
+
+It is written beside and renamed, so a folder under `runs/` is a training that ended. What a training that was cut off has
+left lies under `runs/.unfinished`, and the same training goes on from there.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from forecaster.config import Config, read_config
+from forecaster.errors import ConfigError, StateError
+from forecaster.jobs.home import Home
+from forecaster.series import Panel
+
+PACKAGES = ("forecaster", "torch", "pytorch-lightning", "pandas", "numpy", "statsmodels")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run is: its panel as it was then, the part held back from the first weights, and where it comes from."""
+
+    panel: str
+    panel_fingerprint: str
+    model_fingerprint: str
+    horizon: int
+    holdout: int
+    seconds: float
+    created: str
+    command: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training."""
+
+    path: Path
+    config: Config
+    facts: RunFacts
+
+    @classmethod
+    def open(cls, name: str, home: Home) -> "Run":
+        """The run at a path, or of a name under `runs/`.
+
+        Raises ConfigError when there is none, StateError when it is not whole.
+        """
+        path = next((place for place in (Path(name), home.runs / name) if (place / "run.json").is_file()), None)
+        if path is None:
+            known = sorted(place.parent.name for place in home.runs.glob("*/run.json"))
+            names = ", ".join(known[-5:]) or "none yet"
+            raise ConfigError(f"run {name!r}: no finished run there; {home.runs} holds {names}. Make one with `forecast train`.")
+        try:
+            facts = RunFacts(**json.loads((path / "run.json").read_text()))
+        except (ValueError, TypeError) as error:
+            raise StateError(f"{path / 'run.json'} is damaged ({error}). Train again.") from None
+        return cls(path, read_config(path / "config.yaml"), facts)
+
+    @property
+    def deployed_weights(self) -> Path:
+        """The weights that have seen the whole panel, for forecasts to come."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def judged_weights(self) -> Path:
+        """The weights that have not seen the last `holdout` values, for scores."""
+        return self.path / "judged.safetensors"
+
+    def known_part(self, panel: Panel) -> Panel:
+        """The panel as far as it reached when the run was trained; series that came later are left out."""
+        table = pq.read_table(self.path / "known.parquet").to_pydict()
+        ends = dict(zip(table["unique_id"], table["end"], strict=True))
+        then = np.array([ends.get(unique_id, -1) for unique_id in panel.ids], dtype=np.int64)
+        part = panel.select([b for b in range(len(panel)) if panel.ids[b] in ends])
+        since = part.ends - then[[b for b in range(len(panel)) if panel.ids[b] in ends]]
+        return part.drop_last(np.maximum(since, 0))
+
+
+def write_facts(folder: Path, config: Config, facts: RunFacts, panel: Panel) -> None:
+    """Put into a folder what makes it a run, besides its weights; `run.json` comes last."""
+    (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    table = pa.table({"unique_id": list(panel.ids), "end": panel.ends})
+    pq.write_table(table, folder / "known.parquet")
+    (folder / "run.json").write_text(json.dumps(asdict(facts), indent=1), encoding="utf-8")
+
+
+def training_key(config: Config, panel: Panel) -> str:
+    """What makes two trainings the same one: data, settings and the versions that compute them."""
+    told = json.dumps([config.model_dump(mode="json"), panel.fingerprint, package_versions()], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+def package_versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
+
+
+@contextmanager
+def unfinished_folder(home: Home, key: str, *, fresh: bool) -> Iterator[Path]:
+    """The folder in which one training works, alone; emptied first if `fresh`.
+
+    Raises StateError when another process is at the same training.
+    """
+    place = home.runs / ".unfinished"
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / f"{key}.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            raise StateError(
+                f"process {holder} is at this very training (runs/.unfinished/{key}). Wait for it, or stop it."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        folder = place / key
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+        yield folder
+
+
+def finish(folder: Path, home: Home, name: str) -> Path:
+    """Give a whole run its name under `runs/`, with a number behind it if the name is taken."""
+    for number in range(1, 10_000):
+        target = home.runs / (name if number == 1 else f"{name}-{number}")
+        if not target.exists():
+            folder.rename(target)
+            return target
+    raise StateError(f"{home.runs} holds 10,000 runs called {name}. Remove some, or pass --name.")

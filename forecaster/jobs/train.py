@@ -1,0 +1,99 @@
+"""From a panel to a run."""
+
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from forecaster.config import Config
+from forecaster.errors import DataError
+from forecaster.evaluation.backtest import holdout_steps
+from forecaster.ingest import PanelStore
+from forecaster.jobs.home import Home
+from forecaster.jobs.runs import Run, RunFacts, finish, package_versions, training_key, unfinished_folder, write_facts
+from forecaster.models.checkpoint import load_recurrent, save_recurrent
+from forecaster.models.plan import refit_pays
+from forecaster.models.training import Progress, refit_network, train_network
+
+
+def train(
+    config: Config,
+    panel_name: str,
+    *,
+    home: Home,
+    name: str | None = None,
+    command: str = "",
+    fresh: bool = False,
+    say: Callable[[str], None],
+    progress: Progress,
+) -> Run:
+    """Train twice: on all but the last part of the panel, for honest scores, then a little more on all of it, for use.
+
+    A training of the same data and settings that was cut off goes on where it was, unless `fresh`. Raises DataError when the
+    panel is too short for its horizon.
+    """
+    panel = PanelStore(home.panels).load(panel_name)
+    horizon = config.horizon or panel.frequency.horizon
+    if not (panel.lengths > 1).any():
+        raise DataError(f"panel {panel_name!r}: no series has two values. Ingest a longer history.")
+    holdout = holdout_steps(config.evaluation, panel, horizon)
+    config = config.model_copy(update={"horizon": horizon})
+    training = config.training
+    if not refit_pays(panel, holdout=holdout, horizon=horizon):
+        training = training.model_copy(update={"refit_share": 0.0})
+    say(f"{panel_name}: {len(panel):,} series, {len(panel.values):,} positions, horizon {horizon}; {_told(holdout)}")
+    with unfinished_folder(home, training_key(config, panel), fresh=fresh) as folder:
+        began = time.monotonic()
+        if any(folder.iterdir()):
+            say("going on from an unfinished training of the same data and settings (--fresh starts over)")
+        judged_path = folder / "judged.safetensors"
+        if not judged_path.exists():
+            judged = train_network(
+                panel.drop_last(holdout),
+                model=config.model,
+                training=training,
+                horizon=horizon,
+                quantiles=config.quantiles,
+                seed=config.seed,
+                folder=folder / "training",
+                progress=progress,
+            )
+            save_recurrent(judged, judged_path)
+        judged = deployed = load_recurrent(judged_path)
+        if training.refit_share > 0:
+            say("refit on the whole panel")
+            refit = folder / "refit"
+            deployed = refit_network(judged, panel, training=training, seed=config.seed, folder=refit, progress=progress)
+        save_recurrent(deployed, folder / "weights.safetensors")
+        facts = RunFacts(
+            panel=panel_name,
+            panel_fingerprint=panel.fingerprint,
+            model_fingerprint=deployed.fingerprint,
+            horizon=horizon,
+            holdout=holdout,
+            seconds=round(time.monotonic() - began, 1),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=command,
+            versions=package_versions(),
+        )
+        _keep_the_log(folder)
+        write_facts(folder, config, facts, panel)
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        path = finish(folder, home, name or f"{panel_name}-{stamp}")
+    return Run(path, config, facts)
+
+
+def _keep_the_log(folder: Path) -> None:
+    """Leave the losses of a training, and drop what only its restart needed."""
+    for part in ("training", "refit"):
+        log = folder / part / "log" / "metrics.csv"
+        if log.exists():
+            log.replace(folder / f"{part}.csv")
+        shutil.rmtree(folder / part, ignore_errors=True)
+
+
+def _told(holdout: int) -> str:
+    if holdout:
+        return f"the last {holdout} values of each series are held back for its scores"
+    return "nothing is held back: score it with `forecast evaluate RUN --actuals FILE`"
