@@ -20,6 +20,7 @@ Positions = NDArray[np.int64]
 
 DAY_NS = 86_400_000_000_000
 MONTHS_PER_PERIOD = {"Month": 1, "Quarter": 3, "Year": 12}
+EARLIEST_DAY = "1677-09-20"  # business days are counted from before all of them: numpy counts backwards by other rules
 LONGEST_SEASON = 2_016  # a week of five-minute steps; what is longer belongs to calendar features, not to a ring of values
 
 
@@ -70,7 +71,8 @@ class Frequency:
         if unit == "fixed":
             return np.asarray((_nanoseconds(clock) - self.phase) // count)
         if unit == "business":
-            return np.asarray(np.busday_count("1970-01-01", clock.to_numpy().astype("datetime64[D]") + 1) - 1, dtype=np.int64)
+            after = clock.to_numpy().astype("datetime64[D]") + 1
+            return np.asarray(np.busday_count(EARLIEST_DAY, after) - np.busday_count(EARLIEST_DAY, "1970-01-02"), dtype=np.int64)
         months = clock.to_numpy().astype("datetime64[M]").astype(np.int64)
         return np.asarray((months - self._first_month) // count)
 
