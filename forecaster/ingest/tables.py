@@ -37,13 +37,17 @@ def read_table(name: str, data: bytes, file_format: FileFormat) -> RawTable:
     """The table in a file's bytes; text must be UTF-8. Raises DataError when there is none."""
     read = {"csv": _read_csv, "parquet": _read_parquet, "ndjson": _read_ndjson}[file_format]
     table = read(label(name), data)
-    if not len(table.rows) and not table.malformed:
+    if not len(table.rows) and table.malformed:
+        row, found = table.malformed[0]
+        raise DataError(f"{label(name)}, row {row}: {found}; expected rows that fit the header. No other row is left.")
+    if not len(table.rows):
         raise DataError(f"{label(name)} has a header and no rows; expected at least one row.")
     return table
 
 
 def _read_csv(file: str, data: bytes) -> RawTable:
     names, delimiter = _read_header(file, data)
+    numbers = [str(number) for number in range(len(names))]
     malformed: list[tuple[int, str]] = []
 
     def skip(row: Any) -> str:
@@ -54,18 +58,21 @@ def _read_csv(file: str, data: bytes) -> RawTable:
     try:
         table = pyarrow.csv.read_csv(
             io.BytesIO(data + b"\n"),
-            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=1 << 24),
+            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=1 << 24, column_names=numbers),
             parse_options=pyarrow.csv.ParseOptions(
                 delimiter=delimiter, invalid_row_handler=skip, ignore_empty_lines=False, newlines_in_values=b'"' in data
             ),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, quoted_strings_can_be_null=False
+                column_types=dict.fromkeys(numbers, pa.string()), strings_can_be_null=False, quoted_strings_can_be_null=False
             ),
         )
     except pa.ArrowInvalid as error:
         raise DataError(f"{file} is no CSV that can be split: {_one_line(error)}. Check its quotes and delimiters.") from error
     skipped = [number for number, _ in malformed]
-    rows = np.delete(np.arange(2, 2 + table.num_rows + len(skipped)), np.asarray(skipped, dtype=np.int64) - 2)
+    if skipped[:1] == [1]:
+        raise DataError(f"{file}: its header cannot be split into columns: {malformed[0][1]}. Check its quotes and delimiters.")
+    rows = np.delete(np.arange(1, 1 + table.num_rows + len(skipped)), np.asarray(skipped, dtype=np.int64) - 1)
+    table, rows = table.slice(1), rows[1:]
     blank = np.ones(table.num_rows, dtype=bool)
     for column in table.columns:
         blank &= pc.equal(pc.utf8_length(column), 0).to_numpy()

@@ -152,7 +152,10 @@ def _date_texts(texts: pd.Series, missing: NDArray[np.bool_], time_format: str |
 def _read_dates(texts: pd.Series, time_format: str | None) -> pd.Series:
     """Dates in UTC, NaT where a text is none; raises DataError when day and month could be either."""
     if time_format is not None:
-        return pd.to_datetime(texts, format=time_format, errors="coerce", utc=True)
+        try:
+            return pd.to_datetime(texts, format=time_format, errors="coerce", utc=True)
+        except ValueError as error:
+            raise DataError(f"time format {time_format!r}: {error}; expected one such as '%d/%m/%Y %H:%M'. Mend it.") from None
     known = int(texts.notna().sum())
     best = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
     if best.notna().sum() * 2 > known:
