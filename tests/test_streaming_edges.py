@@ -14,6 +14,7 @@ import orjson
 import pytest
 from test_streaming_steppers import HOURLY, NUMBERED, Smoothing
 
+from forecaster.errors import StateError
 from forecaster.frequency import Frequency
 from forecaster.streaming.arrivals import LONGEST_LINE
 from forecaster.streaming.engine import Engine
@@ -90,6 +91,31 @@ def test_a_reader_that_leaves_ends_the_stream_after_the_commit(tmp_path):
         assert summary.counts["unknown"] + summary.counts["next"] == engine.progress.feed.lines == 5
     with open_store(tmp_path) as store:
         assert store.load()[0].positions[0] == 4
+
+
+def test_forecasts_that_the_disk_refuses_end_the_stream_with_one_sentence(tmp_path):
+    feed = io.BytesIO(b'{"unique_id": "a", "ds": 1, "y": 1}\n')
+    with open("/dev/full", "wb") as full, open_store(tmp_path) as store:
+        engine = Engine(Smoothing(), NUMBERED, store)
+        with pytest.raises(StateError, match="forecasts cannot be written"):
+            stream_forecasts(read_ndjson(feed, NUMBERED, max_batch=5), engine, NdjsonSink(full, NUMBERED))
+
+
+def test_an_engine_that_failed_goes_no_further(tmp_path):
+    batches = [next(read_ndjson(io.BytesIO(b"{\n"), NUMBERED, max_batch=5)) for _ in range(2)]
+    with open_store(tmp_path) as store:
+        engine = Engine(Smoothing(), NUMBERED, store)
+        (tmp_path / "dead_letters.ndjson").mkdir()
+        with pytest.raises(StateError, match="dead letters cannot be written"):
+            engine.advance(batches[0])
+        (tmp_path / "dead_letters.ndjson").rmdir()
+        with pytest.raises(StateError, match="is closed, after a failure"):
+            engine.advance(batches[1])
+
+
+def test_a_stream_needs_no_torch():
+    script = "import sys, forecaster.streaming.stream, forecaster.streaming.sources; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 # -- kills -------------------------------------------------------------------------------------------------------------------

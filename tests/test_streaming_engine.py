@@ -135,7 +135,7 @@ def test_a_late_observation_leaves_the_state_untouched(tmp_path):
     assert before == after
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_any_interleaving_in_any_chunks_with_any_stops_equals_the_oracle(data, tmp_path_factory):
     lengths = data.draw(st.lists(st.integers(1, 12), min_size=1, max_size=4))

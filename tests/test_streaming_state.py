@@ -187,7 +187,7 @@ def test_a_full_disk_stops_the_stream_and_keeps_what_was_committed(tmp_path):
                 store.commit(series, slots, Progress(series=20_010))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        with pytest.raises(StateError, match="is closed, after a failed commit"):
+        with pytest.raises(StateError, match="is closed, after a failure"):
             store.commit(series, slots, Progress(series=20_010))
     with open_store(tmp_path) as store:
         assert len(store.load()[0]) == 10

@@ -92,6 +92,13 @@ class Engine:
 
         Raises StateError when the disk refuses; nothing of the micro-batch is then kept, and the engine must be made anew.
         """
+        try:
+            return self._take_in(arrivals)
+        except BaseException:
+            self._store.close()  # memory may be ahead of the disk, and only a new start is sound
+            raise
+
+    def _take_in(self, arrivals: Arrivals) -> LiveForecast:
         slots = self._slots_of(arrivals.ids)
         codes = np.empty(len(arrivals), np.int8)
         parts: list[tuple[Indices, NDArray[np.int64], Values]] = []

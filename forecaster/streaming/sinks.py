@@ -61,15 +61,23 @@ class NdjsonSink:
         self._labels = Labels(frequency)
 
     def emit(self, live: LiveForecast) -> None:
-        """Write the forecasts; raises BrokenPipeError when nobody reads them any more."""
-        if not len(live):
-            return
+        """Write the forecasts; raises BrokenPipeError when nobody reads them any more, and StateError when the disk refuses."""
         left = memoryview(b"".join(self._lines(live)))
-        while left:
-            left = left[self._stream.write(left) or 0 :]
-        self._stream.flush()
+        try:
+            while left:
+                left = left[self._stream.write(left) or 0 :]
+            self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise StateError(
+                f"forecasts cannot be written ({error.strerror}); expected a stream with room. Mend that and start again: "
+                "the observations they were made from are committed."
+            ) from error
 
     def _lines(self, live: LiveForecast) -> list[bytes]:
+        if not len(live):
+            return []
         forecast = live.forecast
         horizons = self._horizons(forecast)
         names = [quantile_column(quantile) for quantile in forecast.quantiles]

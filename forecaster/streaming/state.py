@@ -29,12 +29,12 @@ FILE = "state.sqlite"
 ROWS_AT_ONCE = 10_000
 WIRE = np.dtype("<f4")  # the state's numbers on disk, whatever the machine
 
-SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE_META = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+CREATE_SERIES = """
 CREATE TABLE series (
     slot INTEGER PRIMARY KEY, unique_id TEXT NOT NULL UNIQUE, position INTEGER NOT NULL, count INTEGER NOT NULL,
     y REAL, state BLOB NOT NULL, checksum INTEGER NOT NULL
-);
+)
 """
 UPSERT = """
 INSERT INTO series VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (slot) DO UPDATE SET
@@ -135,7 +135,7 @@ class StateStore:
 
     def _open_connection(self) -> sqlite3.Connection:
         if self._connection is None:
-            raise StateError(f"state in {self.directory} is closed, after a failed commit or by its owner. Open it again.")
+            raise StateError(f"state in {self.directory} is closed, after a failure or by its owner. Open it again.")
         return self._connection
 
 
@@ -216,8 +216,11 @@ def _create(directory: Path, identity: dict[str, Any]) -> None:
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     with closing(sqlite3.connect(beside, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+        connection.execute("BEGIN")
+        connection.execute(CREATE_META)
+        connection.execute(CREATE_SERIES)
         connection.executemany("INSERT INTO meta VALUES (?, ?)", [("identity", _seal(identity)), ("created", created)])
+        connection.execute("COMMIT")
     beside.replace(directory / FILE)
     folder = os.open(directory, os.O_RDONLY)
     os.fsync(folder)  # the new name must not be lost by a power cut that keeps later commits
