@@ -366,3 +366,19 @@ def test_no_text_brings_anything_but_a_data_error(lines, tmp_path_factory):
         text = prefix + "\n".join(lines)
         with suppress(DataError):
             ingest_files(["-"], "junk", store=store, stdin=io.BytesIO(text.encode()), dry_run=True)
+
+
+def test_duplicates_in_two_files_name_both(store, write):
+    first, second = write("one.csv", csv(daily(ids=["a"]))), write("two.csv", "unique_id,ds,y\na,2024-01-06,7\n")
+    with pytest.raises(DataError, match=r"with values 6, 7, again in row 2 of .*two.csv \(.*one.csv, row 7\)"):
+        ingest_files([first, second], "demand", store=store)
+
+
+def test_a_wide_file_of_one_series_is_named_by_its_column_when_asked(store, write):
+    ingest_files([write("x.csv", "date,load\n2024-01-01,1\n2024-01-02,2\n")], "demand", store=store, layout="wide")
+    assert store.load("demand").ids == ("load",)
+
+
+def test_a_name_that_cannot_be_a_folder_is_refused_before_anything_is_read(store):
+    with pytest.raises(ConfigError, match="panel name 'a/b' cannot be a folder"):
+        ingest_files(["nowhere.csv"], "a/b", store=store)

@@ -182,3 +182,10 @@ def test_a_name_that_cannot_be_a_folder_is_refused(name, store):
     with pytest.raises(ConfigError, match="cannot be a folder"):
         store.write(name, constant_panel(1))
     assert not store.root.exists()
+
+
+def test_a_store_that_cannot_be_written_is_named(store):
+    store.root.parent.mkdir(exist_ok=True)
+    store.root.write_text("a file where a folder should be")
+    with pytest.raises(StateError, match=r"panel 'demand' cannot be written to .*: (Not a directory|File exists)"):
+        store.write("demand", constant_panel(1))

@@ -106,7 +106,7 @@ def check_ids(ids: tuple[str, ...], faults: Faults) -> None:
     """Warns of ids that a reader would take for one."""
     spellings: dict[str, list[str]] = {}
     for series in ids:
-        key = " ".join(unicodedata.normalize("NFKC", series).casefold().replace("_", " ").replace("-", " ").split())
+        key = " ".join(unicodedata.normalize("NFKC", series).casefold().split())
         spellings.setdefault(key, []).append(series)
     alike = [names for names in spellings.values() if len(names) > 1]
     if alike:

@@ -142,11 +142,15 @@ def _add_duplicates(
     size_of = dict(zip(first[:FAULTS_KEPT].tolist(), sizes[:FAULTS_KEPT].tolist(), strict=True))
     label = _labels(frequency, rows.times)
 
+    def place_of(row: int, other: int) -> str:
+        elsewhere = "" if rows.file[other] == rows.file[row] else f" of {rows.files[rows.file[other]]}"
+        return f"{rows.row[other]}{elsewhere}"
+
     def found(row: int) -> str:
         others = slice(row, row + min(size_of[row], 3))
         times = {2: "twice"}.get(size_of[row], f"{size_of[row]} times")
         values = ", ".join(f"{value:g}" for value in rows.values[others])
-        lines = ", ".join(str(line) for line in rows.row[others][1:])
-        return f"{label(row)} appears {times} with values {values}, again in row {lines}"
+        again = ", ".join(place_of(row, other) for other in range(others.start + 1, others.stop))
+        return f"{label(row)} appears {times} with values {values}, again in row {again}"
 
     faults.add("duplicate", action_of(policies.duplicates), rows.faults("duplicate", first, found), count=len(first))

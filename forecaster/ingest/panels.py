@@ -50,7 +50,7 @@ def ingest_files(
     Raises DataError, FaultyDataError (which holds every fault) when one stands at `error`, ConfigError for a name that
     cannot be a folder, and StateError when the stored panel is damaged or in use. Then nothing is changed.
     """
-    stored = store.load(name) if name in store.names() else None
+    stored = store.load(name) if (store.folder(name) / "manifest.json").exists() else None
     old = stored.frequency if stored else None
     reading = Reading(
         columns, layout, file_format, encoding, decimal, time_format, tuple(only), freq == "step" or bool(old and old.is_numbered)

@@ -17,11 +17,10 @@ from forecaster.ingest.files import FileFormat, as_utf8, find_files, format_of, 
 from forecaster.ingest.numbers import Decimal, as_text, parse_numbers, why_no_number
 from forecaster.ingest.schema import ColumnNames, Layout, LayoutName, find_layout
 from forecaster.ingest.tables import RawTable, read_table
-from forecaster.ingest.timestamps import FINE, FIRST_YEAR, LAST_YEAR, MISSING_TIME, OUT_OF_RANGE, UNPARSABLE, Times, parse_times
+from forecaster.ingest.timestamps import FIRST_YEAR, LAST_YEAR, MISSING_TIME, OUT_OF_RANGE, UNPARSABLE, Times, parse_times
 from forecaster.series import Values
 
 LARGEST_VALUE = 1e30  # squares of what is larger leave float32
-TIME_FAULTS = {MISSING_TIME: "unparsable_time", UNPARSABLE: "unparsable_time", OUT_OF_RANGE: "out_of_range_time"}
 Progress = Callable[[int, int, str], None]
 
 
@@ -99,11 +98,7 @@ def gather(
     numbered: dict[bool, str] = {}
     for done, name in enumerate(files):
         try:
-            data = read_bytes(name, stdin)
-            form = format_of(name, data, reading.file_format)
-            table = read_table(name, data if form == "parquet" else as_utf8(name, data, reading.encoding), form)
-            layout = find_layout(table, reading.columns, reading.layout, decimal=reading.decimal)
-            times = parse_times(table.columns[layout.time], time_format=reading.time_format, as_steps=reading.as_steps)
+            table, layout, times = _read(name, reading, stdin)
         except DataError as error:
             faults.add("unreadable_file", "error", [Fault("unreadable_file", "", "", 0, str(error))])
         else:
@@ -123,6 +118,19 @@ def gather(
     gathered.rows = _concatenated(parts)
     gathered.is_numbered = True in numbered
     return gathered
+
+
+def _read(name: str, reading: Reading, stdin: BinaryIO | None) -> tuple[RawTable, Layout, Times]:
+    """One file as a table, where its series are, and its times; DataError when it has none."""
+    data = read_bytes(name, stdin)
+    form = format_of(name, data, reading.file_format)
+    table = read_table(name, data if form == "parquet" else as_utf8(name, data, reading.encoding), form)
+    layout = find_layout(table, reading.columns, reading.layout, decimal=reading.decimal)
+    try:
+        times = parse_times(table.columns[layout.time], time_format=reading.time_format, as_steps=reading.as_steps)
+    except DataError as error:
+        raise DataError(f"{table.file}: {error}") from error
+    return table, layout, times
 
 
 def _rows_of(
@@ -269,6 +277,3 @@ def _concatenated(parts: list[Rows]) -> Rows:
 def _no_rows() -> Rows:
     empty = np.zeros(0, dtype=np.int64)
     return Rows((), empty, empty, empty.astype(bool), np.zeros(0), (), empty.astype(np.int32), empty)
-
-
-__all__ = ["FINE", "Gathered", "Progress", "Reading", "Rows", "gather"]

@@ -1,6 +1,6 @@
 """Which column holds what: ids, times and values, in long or wide files, whatever they are called."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -50,7 +50,7 @@ def find_layout(table: RawTable, names: ColumnNames, layout: LayoutName = "auto"
     time = _find(table, "time", names.time) or _find_time_by_content(table)
     others = [column for column in table.columns if column not in (time, "")]
     if layout == "wide":
-        return _wide(table, time, others, decimal)
+        return replace(_wide(table, time, others, decimal), is_wide=True)
     identity = _find(table, "id", names.id)
     value = _find(table, "value", names.value)
     if value is None:
@@ -155,11 +155,9 @@ def _is_text(column: pa.ChunkedArray) -> bool:
 
 def _sample(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Some values from all over a column."""
-    return (
-        column.take(pa.array(np.unique(np.linspace(0, max(len(column) - 1, 0), SAMPLE).astype(np.int64))))
-        if len(column)
-        else column
-    )
+    if not len(column):
+        return column
+    return column.take(pa.array(np.unique(np.linspace(0, len(column) - 1, SAMPLE).astype(np.int64))))
 
 
 def _one(text: str) -> pa.ChunkedArray:

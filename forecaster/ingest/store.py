@@ -67,7 +67,7 @@ class PanelStore:
 
     def manifest(self, name: str) -> Manifest:
         """What is stored under a name; raises DataError when nothing is, StateError when the manifest is damaged."""
-        path = self._folder(name) / "manifest.json"
+        path = self.folder(name) / "manifest.json"
         if not path.is_file():
             stored = ", ".join(self.names()) or "none yet"
             raise DataError(f"panel {name!r} is not in {self.root} (stored: {stored}). Make it with `forecast ingest`.")
@@ -104,29 +104,40 @@ class PanelStore:
 
         Raises StateError when something else is stored there by now, or another ingest is writing.
         """
-        folder = self._folder(name)
-        folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder, name):
-            old = self.manifest(name) if (folder / "manifest.json").exists() else None
-            if (old.fingerprint if old else None) != replaces:
-                raise StateError(f"panel {name!r} was changed by another ingest meanwhile. Run this one again.")
-            _clear(folder, keep=old.rows if old else None)
-            rows = f"rows-{panel.fingerprint}-{os.urandom(3).hex()}"
-            manifest = self._describe(
-                name, panel, rows, _write_parts(folder / rows, panel), sources=sources, faults=faults, old=old
-            )
-            _replace_synced(folder / "manifest.json", json.dumps(asdict(manifest), indent=1).encode())
-            _sync(self.root)
-            _clear(folder, keep=rows)
+        folder = self.folder(name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _lock(folder, name):
+                return self._swap(name, panel, sources=sources, faults=faults, replaces=replaces)
+        except OSError as error:
+            raise StateError(
+                f"panel {name!r} cannot be written to {folder}: {error.strerror}. It is as it was; free the way."
+            ) from error
+
+    def _swap(
+        self, name: str, panel: Panel, *, sources: Sequence[str], faults: Mapping[str, int] | None, replaces: str | None
+    ) -> Manifest:
+        folder = self.folder(name)
+        old = self.manifest(name) if (folder / "manifest.json").exists() else None
+        if (old.fingerprint if old else None) != replaces:
+            raise StateError(f"panel {name!r} was changed by another ingest meanwhile. Run this one again.")
+        _clear(folder, keep=old.rows if old else None)
+        rows = f"rows-{panel.fingerprint}-{os.urandom(3).hex()}"
+        files = _write_parts(folder / rows, panel)
+        manifest = self._describe(name, panel, rows, files, sources=sources, faults=faults, old=old)
+        _replace_synced(folder / "manifest.json", json.dumps(asdict(manifest), indent=1).encode())
+        _sync(self.root)
+        _clear(folder, keep=rows)
         return manifest
 
-    def _folder(self, name: str) -> Path:
+    def folder(self, name: str) -> Path:
+        """Where a panel lies; raises ConfigError when its name cannot be a folder."""
         if not NAME.fullmatch(name):
             raise ConfigError(f"panel name {name!r} cannot be a folder; use letters, digits, dots, dashes and underscores.")
         return self.root / name
 
     def _read(self, name: str, manifest: Manifest) -> Panel:
-        folder = self._folder(name) / manifest.rows
+        folder = self.folder(name) / manifest.rows
         tables = []
         for file, size, sha256 in manifest.files:
             try:
