@@ -134,8 +134,12 @@ def _is_numeric(column: pa.ChunkedArray, decimal: Decimal) -> bool:
         return False
     sample = _sample(column)
     bad = parse_numbers(sample, decimal).is_bad
-    digits = [str(text)[:1].lstrip("+-").isdigit() and not _is_dates(_one(str(text))) for text in sample.to_pylist()]
-    return bool((bad & ~np.asarray(digits, dtype=bool)).sum() * 2 <= len(bad)) if bad.any() else True
+    if not bad.any():
+        return True
+    if _is_dates(sample):
+        return False
+    begins_like_one = [str(text).lstrip("+-")[:1].isdigit() for text in sample.to_pylist()]
+    return bool((bad & ~np.asarray(begins_like_one, dtype=bool)).sum() * 2 <= len(bad))
 
 
 def _is_dates(column: pa.ChunkedArray) -> bool:
