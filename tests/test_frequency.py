@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecaster.errors import DataError
@@ -54,6 +54,7 @@ def test_a_date_range_of_pandas_lies_at_consecutive_positions(alias, zone):
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("alias", ALIASES)
 @given(shares=st.lists(st.floats(0, 1), min_size=1, max_size=20))
+@settings(max_examples=15, deadline=None)
 def test_positions_come_back_from_their_timestamps(alias, zone, shares):
     frequency = Frequency(alias, zone)
     first, last = frequency.positions(pd.DatetimeIndex(["1800-01-01", "2200-01-01"]))
