@@ -66,6 +66,7 @@ def parquet(frame):
         ("x.csv.gz", gzip.compress(csv(daily()).encode())),
         ("semicolons.csv", csv(daily(), sep=";")),
         ("marked.csv", "\ufeff" + csv(daily())),
+        ("old_mac.csv", csv(daily(), lineterminator="\r")),
         ("windows.csv", csv(daily(), lineterminator="\r\n")),
         ("x.ndjson", ndjson(daily())),
         ("x.jsonl.gz", gzip.compress(ndjson(daily()).encode())),

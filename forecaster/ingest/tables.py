@@ -6,6 +6,7 @@ Text stays text here: an id `007` keeps its zeros, and what is no number can be 
 import csv
 import io
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,12 +85,15 @@ def _read_csv(file: str, data: bytes) -> RawTable:
 def _read_header(file: str, data: bytes) -> tuple[list[str], str]:
     """The column names of a CSV, and the delimiter between them."""
     start = data[: 1 << 20].decode("utf-8", errors="ignore")
-    line = start.splitlines()[0] if start else ""
+    line = re.split(r"[\r\n]", start, maxsplit=1)[0]
     if not line.strip():
         raise DataError(f"{file} begins with an empty line; expected a header such as unique_id,ds,y.")
-    counts = {delimiter: len(next(csv.reader([line], delimiter=delimiter))) for delimiter in DELIMITERS}
-    delimiter = max(counts, key=lambda candidate: counts[candidate])
-    names = [name.strip() for name in next(csv.reader(io.StringIO(start), delimiter=delimiter))]
+    try:
+        counts = {delimiter: len(next(csv.reader([line], delimiter=delimiter))) for delimiter in DELIMITERS}
+        delimiter = max(counts, key=lambda candidate: counts[candidate])
+        names = [name.strip() for name in next(csv.reader(io.StringIO(start, newline=None), delimiter=delimiter))]
+    except csv.Error as error:
+        raise DataError(f"{file}: its header is no CSV: {_one_line(error)}. Put names first, such as unique_id,ds,y.") from error
     check_names(file, names)
     return names, delimiter
 
