@@ -1,0 +1,59 @@
+# `make demo` runs the main job on real data, `make test` checks everything; each makes its environment first.
+
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+PANEL  ?= sales
+CONFIG ?= configs/default.yaml
+DATA   ?= $(or $(FORECASTER_DATA),../shared/data)
+
+.PHONY: help demo test lint types floors unit slow m4_hourly lock ingest train clean
+
+help: ## What there is to make
+	@grep -hE '^[a-z_0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_0-9]+):.*## */  make \1\t/' | expand -t 20
+
+$(READY): pyproject.toml requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there; install Python 3.11, or pass PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==$$(sed -n 's/^torch==//p' requirements.lock)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## The main job on data that ships with statsmodels, in demo/
+	$(BIN)/forecast demo
+
+test: lint types floors unit ## Lint, types, floors and tests
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)
+	$(BIN)/mypy
+
+floors: $(READY)
+	$(BIN)/lint-imports
+
+unit: $(READY)
+	$(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term
+
+slow: $(READY) ## The tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+m4_hourly: $(READY) ## M4 Hourly from the benchmark data, scored against the competition's test part
+	$(BIN)/python benchmarks/m4_hourly.py --data $(DATA)
+
+ingest: $(READY) ## Take files into a panel: make ingest PANEL=sales FILES='sales/*.csv'
+	$(BIN)/forecast ingest $(FILES) --name $(PANEL)
+
+train: $(READY) ## Train on a panel: make train PANEL=sales CONFIG=configs/default.yaml
+	$(BIN)/forecast train $(CONFIG) --panel $(PANEL)
+
+lock: ## Pin what is installed in the environment now
+	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/' > requirements.lock
+
+clean: ## Remove the environment and the demo
+	rm -rf $(VENV) demo
