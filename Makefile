@@ -1,6 +1,6 @@
 # `make demo` runs the main job on real data, `make test` checks everything; each makes its environment first.
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
@@ -15,7 +15,7 @@ help: ## What there is to make
 	@grep -hE '^[a-z_0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_0-9]+):.*## */  make \1\t/' | expand -t 20
 
 $(READY): pyproject.toml requirements.lock
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there; install Python 3.11, or pass PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==$$(sed -n 's/^torch==//p' requirements.lock)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
