@@ -40,7 +40,8 @@ class PanelWindows:
         self.lengths = torch.from_numpy(panel.lengths)
         self.offsets = torch.from_numpy(panel.offsets[:-1].copy())
         self.features = torch.from_numpy(walk.features)
-        self.level, self.amplitude = torch.from_numpy(walk.level), torch.from_numpy(walk.amplitude)
+        self.level = torch.from_numpy(walk.level)
+        self.amplitude = torch.from_numpy(walk.amplitude).clamp(min=scaler.least_spread)  # it is 0 before a series begins
         self.spread, self.age = torch.from_numpy(walk.spread), torch.from_numpy(walk.age)
         self.rings = torch.from_numpy(walk.padded).unfold(0, scaler.ring_size, 1)
         self.at = torch.from_numpy(walk.at)
