@@ -11,6 +11,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from forecaster.errors import StateError
 from forecaster.frequency import Frequency
@@ -27,10 +28,7 @@ def recurrent_from(
     """The forecaster of a trained network, with the fingerprint that its numbers give it."""
     network = network.cpu().eval()
     header = _header(scaler, config, frequency=frequency, horizon=horizon, quantiles=quantiles)
-    digest = hashlib.sha256(header.encode())
-    for name, weight in sorted(network.state_dict().items()):
-        digest.update(name.encode() + weight.contiguous().numpy().tobytes())
-    return Recurrent(network, scaler, config, frequency, horizon, quantiles, digest.hexdigest()[:12])
+    return Recurrent(network, scaler, config, frequency, horizon, quantiles, _fingerprint(header, network.state_dict()))
 
 
 def save_recurrent(forecaster: Recurrent, path: Path) -> None:
@@ -62,24 +60,41 @@ def load_recurrent(path: Path) -> Recurrent:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
         raise StateError(f"{path}: no readable weights ({error}). Train again, or take another run.") from error
-    header = json.loads(metadata.get("header", "{}"))
-    if header.get("format") != FORMAT:
+    text, said = metadata.get("header", ""), metadata.get("fingerprint", "")
+    found = _format_of(text)
+    if found != FORMAT:
+        raise StateError(f"{path}: format is {found!r}, this program reads {FORMAT!r}. Train again with this version.")
+    fingerprint = _fingerprint(text, weights)
+    if fingerprint != said:  # known before anything is built of it: what is built is then what was saved
         raise StateError(
-            f"{path}: format is {header.get('format')!r}, this program reads {FORMAT!r}. Train again with this version."
+            f"{path}: its content gives fingerprint {fingerprint}, the file says {said or 'none'}. "
+            "It is damaged: train again, or restore the file from a copy."
         )
+    header = json.loads(text)
     scaler = Scaler(**{**header["scaler"], "season_lengths": tuple(header["scaler"]["season_lengths"])})
     config, quantiles = ModelConfig(**header["model"]), tuple(header["quantiles"])
     network = network_for(config, scaler, horizon=header["horizon"], quantiles=quantiles)
     network.load_state_dict(weights)
-    forecaster = recurrent_from(
+    return recurrent_from(
         network, scaler, config, frequency=Frequency(**header["frequency"]), horizon=header["horizon"], quantiles=quantiles
     )
-    if forecaster.fingerprint != metadata["fingerprint"]:
-        raise StateError(
-            f"{path}: the weights give fingerprint {forecaster.fingerprint}, the file says {metadata['fingerprint']}. "
-            "It is damaged: train again, or restore the file from a copy."
-        )
-    return forecaster
+
+
+def _format_of(header: str) -> object:
+    """The format that a header names, None where it is none of ours."""
+    try:
+        known = json.loads(header)
+    except ValueError:
+        return None
+    return known.get("format") if isinstance(known, dict) else None
+
+
+def _fingerprint(header: str, weights: dict[str, Tensor]) -> str:
+    """Twelve hexadecimal digits that change with any number of the header or the weights."""
+    digest = hashlib.sha256(header.encode())
+    for name, weight in sorted(weights.items()):
+        digest.update(name.encode() + weight.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _header(scaler: Scaler, config: ModelConfig, *, frequency: Frequency, horizon: int, quantiles: tuple[float, ...]) -> str:
