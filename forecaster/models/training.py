@@ -50,9 +50,9 @@ def pinball(change: Tensor, target: Tensor, quantiles: Tensor) -> Tensor:
 class _Task(pl.LightningModule):
     """The network as Lightning trains it."""
 
-    def __init__(self, network: Network, *, config: TrainingConfig, quantiles: tuple[float, ...]) -> None:
+    def __init__(self, network: Network, *, config: TrainingConfig, quantiles: tuple[float, ...], seed: int) -> None:
         super().__init__()
-        self.network, self.config = network, config
+        self.network, self.config, self.seed = network, config, seed
         self.quantiles = torch.tensor(quantiles)
         self.seconds_before = 0.0
         self.started = time.monotonic()
@@ -99,6 +99,7 @@ class _Task(pl.LightningModule):
             group["lr"] = self.config.learning_rate * rate
         if share >= 1:
             self.trainer.should_stop = True
+        torch.manual_seed(self.seed + self.global_step)  # so that dropout goes on after a restart as it would have
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
@@ -198,18 +199,19 @@ def refit_network(
 def _fit(network: Network, data: _Data, *, quantiles: tuple[float, ...], folder: Path, progress: Progress | None) -> Network:
     """The best average of the weights that the training visited, going on from where `folder` says it was."""
     config, judged = data.config, data.validation is not None
-    task = _Task(network.train(), config=config, quantiles=quantiles)
+    task = _Task(network.train(), config=config, quantiles=quantiles, seed=data.seed)
     folder.mkdir(parents=True, exist_ok=True)
     best = ModelCheckpoint(
         folder, filename="best", monitor="validation" if judged else None, save_last=True, save_on_train_epoch_end=True
     )
     callbacks: list[Callback] = [WeightAveraging(avg_fn=_averaging(config.average_decay)), best]
     if judged:
-        callbacks.append(EarlyStopping("validation", patience=config.patience, check_on_train_epoch_end=True))
+        # not strict: a restart first ends the epoch that was kept, without its loss, which has been counted already
+        callbacks.append(EarlyStopping("validation", patience=config.patience, check_on_train_epoch_end=True, strict=False))
     if progress:
         callbacks.append(_Tell(progress))
     last = folder / "last.ckpt"
-    with _quiet_lightning():
+    with _quiet_lightning(), torch.random.fork_rng(devices=[]):
         trainer = pl.Trainer(
             accelerator=config.accelerator,
             devices=1,
@@ -228,7 +230,13 @@ def _fit(network: Network, data: _Data, *, quantiles: tuple[float, ...], folder:
         trainer.fit(task, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
         if judged and best.best_model_path:
             task = _Task.load_from_checkpoint(
-                best.best_model_path, map_location="cpu", weights_only=True, network=network, config=config, quantiles=quantiles
+                best.best_model_path,
+                map_location="cpu",
+                weights_only=True,
+                network=network,
+                config=config,
+                quantiles=quantiles,
+                seed=data.seed,
             )
     return task.network
 
@@ -253,6 +261,7 @@ def _quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="pytorch_lightning")
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
             yield
     finally:
         log.setLevel(level)
