@@ -1,0 +1,85 @@
+"""How a training is laid out for panels of every size."""
+
+import numpy as np
+import pytest
+from models_panels import panel_of
+
+from forecaster.models.plan import TrainingConfig, WindowPlan, held_back_tail, plan_windows, refit_pays, share_of_budget
+from forecaster.models.scaler import scaler_for
+from forecaster.series import Panel
+
+
+def panel_with(count: int, length: int, alias: str) -> Panel:
+    return panel_of(*[np.ones(length)] * count, alias=alias)
+
+
+def plan_of(panel: Panel, config: TrainingConfig | None = None) -> WindowPlan:
+    return plan_windows(config or TrainingConfig(), panel, scaler_for(panel, panel.frequency.horizon))
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "alias"),
+    [
+        (1, 1, "YS"),
+        (1, 2, "YS"),
+        (23, 13, "YS"),
+        (1, 13, "YS"),
+        (5, 30_000, "h"),
+        (1, 700, "h"),
+        (5_000, 40, "MS"),
+        (2, 5_000, "15min"),
+    ],
+)
+def test_windows_fit_into_the_panel(count: int, length: int, alias: str) -> None:
+    plan = plan_of(panel_with(count, length, alias))
+    assert 4 <= plan.length <= max(length, 4)
+    assert 0 <= plan.burn_in < plan.length - 1
+    assert 1 <= plan.stride < plan.length
+    assert plan.batch_size >= 8
+    assert plan.batch_size * plan.length <= 4_096
+
+
+def test_longer_seasons_have_longer_windows() -> None:
+    lengths = [plan_of(panel_with(1, 5_000, alias)).length for alias in ("YS", "W-SUN", "h")]
+    assert lengths == sorted(lengths)
+    assert lengths[0] < lengths[-1]
+
+
+def test_a_setting_wins_over_what_is_derived() -> None:
+    config = TrainingConfig(window_length=40, burn_in=100, batch_size=3, origin_stride=1)
+    assert plan_of(panel_with(1, 700, "h"), config) == WindowPlan(length=40, burn_in=38, stride=1, batch_size=3)
+    assert plan_of(panel_with(1, 13, "h"), config) == WindowPlan(length=13, burn_in=11, stride=1, batch_size=3)
+
+
+@pytest.mark.parametrize(("count", "length", "alias"), [(1, 30_000, "h"), (200, 3_000, "D"), (3, 700, "h")])
+def test_every_long_series_gives_a_horizon_to_judge_by(count: int, length: int, alias: str) -> None:
+    panel = panel_with(count, length, alias)
+    tail = held_back_tail(panel, 14)
+    assert tail.tolist() == [14] * count
+
+
+@pytest.mark.parametrize(("count", "length"), [(5_000, 60), (300, 60), (60, 60)])
+def test_where_tails_are_dear_only_some_series_give_theirs(count: int, length: int) -> None:
+    tail = held_back_tail(panel_with(count, length, "D"), 14)
+    assert set(tail.tolist()) == {0, 14}
+    assert 30 <= (tail > 0).sum() <= max(count // 10, 60)
+
+
+def test_series_below_four_horizons_keep_their_tails() -> None:
+    panel = panel_of(np.ones(55), np.ones(56), np.ones(4_000))
+    assert held_back_tail(panel, 14).tolist() == [0, 14, 14]
+    assert not held_back_tail(panel_with(23, 13, "YS"), 6).any()
+
+
+def test_a_share_of_the_budget_is_at_least_one_step() -> None:
+    config = TrainingConfig(max_steps=1_000, max_minutes=10)
+    part = share_of_budget(config, 0.2)
+    assert (part.max_steps, part.max_minutes) == (200, 2)
+    assert share_of_budget(TrainingConfig(max_steps=2), 0.2).max_steps == 1
+    assert share_of_budget(TrainingConfig(), 0.5).max_minutes is None
+
+
+def test_a_refit_pays_where_much_was_unseen() -> None:
+    assert refit_pays(panel_with(10, 100, "D"), holdout=14, horizon=14)
+    assert not refit_pays(panel_with(10, 30_000, "h"), holdout=48, horizon=48)
+    assert not refit_pays(panel_with(1, 13, "YS"), holdout=0, horizon=6)
