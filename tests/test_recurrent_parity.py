@@ -7,7 +7,7 @@ import torch
 from forecaster.forecast import warm_state
 from forecaster.frequency import Frequency
 from forecaster.models.checkpoint import load_recurrent, recurrent_from, save_recurrent
-from forecaster.models.network import ModelConfig, network_for
+from forecaster.models.network import ModelConfig, Network
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.scaler import scaler_for
 from forecaster.series import Origins, Panel
@@ -40,7 +40,7 @@ def forecaster_for(panel: Panel, *, layers: int) -> Recurrent:
     scaler, config = scaler_for(panel, HORIZON), ModelConfig(hidden_size=24, layers=layers, head_size=16)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        network = network_for(config, scaler, horizon=HORIZON, quantiles=QUANTILES)
+        network = Network(config, scaler, horizon=HORIZON, quantiles=QUANTILES)
         for weight in network.parameters():
             torch.nn.init.normal_(weight, std=0.4)
     return recurrent_from(network, scaler, config, frequency=panel.frequency, horizon=HORIZON, quantiles=QUANTILES)
@@ -131,7 +131,7 @@ def test_an_untrained_network_is_the_seasonal_naive() -> None:
     panel = panel_of(5, gaps=False)
     scaler = scaler_for(panel, HORIZON)
     config = ModelConfig(hidden_size=8, head_size=8)
-    network = network_for(config, scaler, horizon=HORIZON, quantiles=QUANTILES)
+    network = Network(config, scaler, horizon=HORIZON, quantiles=QUANTILES)
     forecaster = recurrent_from(network, scaler, config, frequency=panel.frequency, horizon=HORIZON, quantiles=QUANTILES)
     forecast = forecaster.predict(panel, HORIZON, quantiles=QUANTILES, origins=Origins.back(panel))
     season = scaler.base_season

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from forecaster.errors import StateError
 from forecaster.frequency import Frequency
-from forecaster.models.network import ModelConfig, Network, network_for
+from forecaster.models.network import ModelConfig, Network
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.scaler import Scaler
 
@@ -73,7 +73,7 @@ def load_recurrent(path: Path) -> Recurrent:
     header = json.loads(text)
     scaler = Scaler(**{**header["scaler"], "season_lengths": tuple(header["scaler"]["season_lengths"])})
     config, quantiles = ModelConfig(**header["model"]), tuple(header["quantiles"])
-    network = network_for(config, scaler, horizon=header["horizon"], quantiles=quantiles)
+    network = Network(config, scaler, horizon=header["horizon"], quantiles=quantiles)
     network.load_state_dict(weights)
     return recurrent_from(
         network, scaler, config, frequency=Frequency(**header["frequency"]), horizon=header["horizon"], quantiles=quantiles

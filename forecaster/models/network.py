@@ -23,24 +23,31 @@ class ModelConfig(BaseModel):
     hidden_size: int = Field(default=128, ge=1, le=4096)
     layers: int = Field(default=1, ge=1, le=8)
     head_size: int = Field(default=256, ge=1, le=8192)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class Network(nn.Module):
     """From features [B, T, D], rings [..., R] and contexts [..., C] to changes from the base [..., L, Q], in spreads.
 
-    >>> network = Network(ModelConfig(hidden_size=4), inputs=6, context=2, ring_size=9, horizon=3, quantiles=(0.1, 0.5, 0.9))
-    >>> memory, _ = network.remember(torch.zeros(2, 5, 6), network.initial_state(2))
-    >>> network.speak(memory, torch.zeros(2, 5, 9), torch.zeros(2, 5, 2)).shape
+    >>> scaler = Scaler("log", (4,), base_season=4, ring_size=9, least_value=1e-3, least_spread=1e-3)
+    >>> network = Network(ModelConfig(hidden_size=4), scaler, horizon=3, quantiles=(0.1, 0.5, 0.9))
+    >>> memory, _ = network.remember(torch.zeros(2, 5, scaler.feature_count), network.initial_state(2))
+    >>> network.speak(memory, torch.zeros(2, 5, 9), torch.zeros(2, 5, 3)).shape
     torch.Size([2, 5, 3, 3])
     """
 
-    def __init__(
-        self, config: ModelConfig, *, inputs: int, context: int, ring_size: int, horizon: int, quantiles: tuple[float, ...]
-    ) -> None:
+    def __init__(self, config: ModelConfig, scaler: Scaler, *, horizon: int, quantiles: tuple[float, ...]) -> None:
         super().__init__()
-        self.cell = LADDER[config.cell](inputs, hidden_size=config.hidden_size, layers=config.layers)
-        seen = self.cell.output_size + ring_size + context
-        self.head = QuantileHead(seen, head_size=config.head_size, horizon=horizon, quantiles=quantiles)
+        self.cell = LADDER[config.cell](scaler.feature_count, hidden_size=config.hidden_size, layers=config.layers)
+        context = len(range(*CONTEXT.indices(scaler.feature_count)))
+        self.head = QuantileHead(
+            self.cell.output_size + scaler.ring_size + context,
+            head_size=config.head_size,
+            horizon=horizon,
+            quantiles=quantiles,
+            season=scaler.base_season,
+            dropout=config.dropout,
+        )
 
     def initial_state(self, count: int) -> Tensor:
         """The cell's state [B, S] before the first step."""
@@ -56,11 +63,3 @@ class Network(nn.Module):
         """Changes from the base [..., L, Q] at origins with outputs [..., H], scaled rings [..., R] and context [..., C]."""
         changes: Tensor = self.head(torch.cat([memory, ring, context], dim=-1))
         return changes
-
-
-def network_for(model: ModelConfig, scaler: Scaler, *, horizon: int, quantiles: tuple[float, ...]) -> Network:
-    """The untrained network that a scaler's numbers fit into."""
-    context = len(range(*CONTEXT.indices(scaler.feature_count)))
-    return Network(
-        model, inputs=scaler.feature_count, context=context, ring_size=scaler.ring_size, horizon=horizon, quantiles=quantiles
-    )

@@ -33,8 +33,8 @@ class TrainingConfig(BaseModel):
     gradient_clip: float = Field(default=1.0, gt=0)
     average_decay: float = Field(default=0.995, ge=0, lt=1)
     refit_share: float = Field(default=0.2, ge=0, lt=1)
-    validation_steps: int = Field(default=100, ge=1)
-    patience: int = Field(default=10, ge=1)
+    validation_steps: int = Field(default=50, ge=1)
+    patience: int = Field(default=20, ge=1)
     accelerator: str = "auto"
 
 

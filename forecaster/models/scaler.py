@@ -33,6 +33,7 @@ AGE, LEVEL, AMPLITUDE, SPREAD, RING = (
 CLIP = np.float32(10)  # no input and no ring value is further than this many spreads from the level
 OLD_AGE = np.float32(50)  # positions at which a series counts as half known
 CONTEXT = slice(-4, -1)  # the features that a head sees besides the ring: they follow from the state alone
+LEAST_SHARE = np.float32(1e-4)  # of a typical value: what is smaller is not told from rounding
 LONGEST_RING = 120  # above this a ring holds one season, below it two
 
 
@@ -109,14 +110,19 @@ class Scaler:
         after[:, LEVEL] = state[:, LEVEL] + change * (known - state[:, LEVEL])
         swing = np.where(observed, np.abs(v - after[:, LEVEL]), np.float32(0))
         gone = np.where(observed, np.abs(v - season_ago), np.float32(0))
-        least = np.where(after[:, AGE] > 0, np.float32(self.least_spread), np.float32(0))
+        least = np.where(after[:, AGE] > 0, self._least(after[:, LEVEL]), np.float32(0))
         after[:, AMPLITUDE] = np.maximum(state[:, AMPLITUDE] + change * (swing - state[:, AMPLITUDE]), least)
         after[:, SPREAD] = np.maximum(state[:, SPREAD] + change * (gone - state[:, SPREAD]), least)
         first = observed & ~begun
         after[first, LEVEL] = v[first]
-        after[first, AMPLITUDE] = after[first, SPREAD] = np.float32(self.least_spread)
+        after[first, AMPLITUDE] = after[first, SPREAD] = self._least(v[first])
         after[first, RING : self.size] = v[first, None]
         return after
+
+    def _least(self, level: Float32) -> Float32:
+        """The smallest amplitude and spread at a level: series of a signed panel may have units far apart."""
+        least: Float32 = np.full_like(level, self.least_spread)
+        return least if self.kind == "log" else np.maximum(least, np.abs(level) * LEAST_SHARE)
 
     @property
     def feature_count(self) -> int:
@@ -210,16 +216,23 @@ def scaler_for(panel: Panel, horizon: int) -> Scaler:
     seasons = tuple(m for m in panel.frequency.season_lengths if 2 * m <= length)
     longest = max(seasons, default=1)
     ring = max(longest * (2 if 2 * longest <= LONGEST_RING else 1), horizon, 8) + 1
-    unit = np.log(known) if positive else known
-    least_spread = max(1e-4 * float(np.median(np.abs(unit - np.median(unit)))) if len(unit) else 0.0, 1e-6)
     return Scaler(
         kind="log" if positive else "signed",
         season_lengths=seasons,
         base_season=_best_season(panel, (1, *seasons), horizon=horizon, logs=positive),
         ring_size=ring,
         least_value=0.5 * float(known.min()) if positive else 0.0,
-        least_spread=least_spread,
+        least_spread=_least_spread(panel, logs=positive),
     )
+
+
+def _least_spread(panel: Panel, *, logs: bool) -> float:
+    """The smallest spread: of the panel's logarithms, or of the series with the smallest values."""
+    if logs:
+        v = np.log(panel.values[~np.isnan(panel.values)])
+        return max(float(LEAST_SHARE) * float(np.median(np.abs(v - np.median(v)))), 1e-6)
+    sizes = [np.abs(y[np.nonzero(np.nan_to_num(y))]) for y in map(panel.series, range(len(panel)))]
+    return max(float(LEAST_SHARE) * min((float(np.median(size)) for size in sizes if len(size)), default=1.0), 1e-12)
 
 
 def _best_season(panel: Panel, candidates: tuple[int, ...], *, horizon: int, logs: bool) -> int:

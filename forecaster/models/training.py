@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from forecaster.errors import DataError
 from forecaster.models.checkpoint import recurrent_from
-from forecaster.models.network import ModelConfig, Network, network_for
+from forecaster.models.network import ModelConfig, Network
 from forecaster.models.plan import TrainingConfig, held_back_tail, plan_windows, share_of_budget
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.scaler import CONTEXT, scaler_for
@@ -34,6 +34,7 @@ from forecaster.series import Panel
 Progress = Callable[[int, int, str], None]  # steps done, steps planned, a word on how it goes
 
 WARM_UP_STEPS = 100
+MEDIAN_SHARE = 0.5  # of the absolute error of the median, beside the quantile loss
 REFIT_RATE = 0.3  # the refit's learning rate begins at this share of the first one
 
 
@@ -44,7 +45,7 @@ def pinball(change: Tensor, target: Tensor, quantiles: Tensor) -> Tensor:
     """
     error = target.unsqueeze(-1) - change
     loss = torch.maximum(quantiles * error, (quantiles - 1) * error).mean(-1)
-    return loss + 0.5 * error[..., len(quantiles) // 2].abs()
+    return loss + MEDIAN_SHARE * error[..., len(quantiles) // 2].abs()
 
 
 class _Task(pl.LightningModule):
@@ -161,7 +162,7 @@ def train_network(
     scaler = scaler_for(panel, horizon)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = network_for(model, scaler, horizon=horizon, quantiles=quantiles)
+        network = Network(model, scaler, horizon=horizon, quantiles=quantiles)
     tail = held_back_tail(panel, horizon)
     plan = plan_windows(training, panel, scaler)
     known = PanelWindows(scaler, panel.drop_last(tail), horizon=horizon, plan=plan)

@@ -17,6 +17,8 @@ from forecaster.models.plan import WindowPlan
 from forecaster.models.scaler import CLIP, Scaler, track
 from forecaster.series import Panel
 
+FURTHEST = 1_000.0  # spreads from the base: further a target does not pull, as when a constant series moves
+
 
 class Batch(NamedTuple):
     """Windows, the origins scored in them, and what came after these."""
@@ -64,7 +66,8 @@ class PanelWindows:
         truth = self.future[rows + 1]
         scored = (at < n - 1) & (at >= first_origin[:, None]) & (self.age[rows] > 0)
         counts = ((at[:, :, None] + self.leads) < n[:, :, None]) & ~truth.isnan() & scored[:, :, None]
-        target = torch.where(counts, (truth - ring[:, :, self.base_columns]) / spread, torch.zeros(()))
+        change = ((truth - ring[:, :, self.base_columns]) / spread).clamp(-FURTHEST, FURTHEST)
+        target = torch.where(counts, change, torch.zeros(()))
         weight = counts * self.importance[series][:, None, None] * spread
         scaled = (ring - self.level[rows][:, :, None]) / self.amplitude[rows][:, :, None]
         return Batch(features, origins, scaled.clamp(-float(CLIP), float(CLIP)), target, weight)
@@ -119,18 +122,23 @@ def series_importance(scaler: Scaler, panel: Panel) -> NDArray[np.float32]:
     """The weight [B] of an absolute error, in the scaler's unit, in the loss.
 
     A panel's score averages series, each by its own scale, so an error counts by 1 / the series' mean change over a season
-    (as in MASE); on a log scale half of the weight is even, since an error there is a relative one (as in sMAPE).
+    (as in MASE). On a log scale, where all series have one unit, half of the weight is even, since an error there is a relative
+    one (as in sMAPE), and no series counts for ten times the usual.
     """
-    size = np.full(len(panel), np.nan)
-    for b in range(len(panel)):
-        v = scaler.transform(panel.series(b))
-        lag = scaler.base_season if len(v) > scaler.base_season else 1
-        gone = np.abs(v[lag:] - v[:-lag])
-        if np.isfinite(gone).any():
-            size[b] = np.nanmean(gone)
+    size = np.array([_mean_change(scaler.transform(panel.series(b)), scaler.base_season) for b in range(len(panel))])
     known = size[np.isfinite(size) & (size > 0)]
     typical = float(np.median(known)) if len(known) else 1.0
-    size = np.clip(np.where(np.isnan(size), typical, size), 0.1 * typical, None)
-    own = (1.0 / size) / np.mean(1.0 / size)
-    even = np.ones_like(own) if scaler.kind == "log" else own
-    return (0.5 * (own + even) / typical).astype(np.float32)
+    size = np.where(np.isfinite(size) & (size > 0), size, typical)
+    if scaler.kind == "signed":
+        return np.asarray(1.0 / size, dtype=np.float32)
+    own = 1.0 / np.maximum(size, 0.1 * typical)
+    return np.asarray(0.5 * (own / own.mean() + 1.0) / typical, dtype=np.float32)
+
+
+def _mean_change(v: NDArray[np.float32], season: int) -> float:
+    """The mean absolute change over a season, but not less than a thousandth of the values' spread; NaN if none is known."""
+    lag = season if len(v) > season else 1
+    gone, known = np.abs(v[lag:] - v[:-lag]), v[~np.isnan(v)]
+    if np.isnan(gone).all():
+        return float("nan")
+    return max(float(np.nanmean(gone)), 1e-3 * float(np.abs(known - np.median(known)).mean()))
