@@ -101,7 +101,8 @@ class TailWindows(Dataset[Batch]):
 
     def __init__(self, windows: PanelWindows, *, tail: NDArray[np.int64]) -> None:
         self.windows, self.tail = windows, tail
-        self.series = np.flatnonzero(tail > 0)
+        order = np.argsort(windows.lengths.numpy(), kind="stable")  # so that the tails of a batch lie at much the same steps
+        self.series = order[tail[order] > 0]
 
     def __len__(self) -> int:
         return -(-len(self.series) // self.windows.plan.batch_size)
@@ -111,11 +112,11 @@ class TailWindows(Dataset[Batch]):
         chosen = self.series[number * plan.batch_size : (number + 1) * plan.batch_size]
         lengths = self.windows.lengths.numpy()[chosen]
         start = np.maximum(lengths - plan.length, 0)
-        longest = int(self.tail.max())
-        end = int((lengths - start).max())
-        origins = torch.arange(max(end - 1 - longest, 0), end - 1)
-        first = torch.from_numpy(lengths - self.tail[chosen] - 1)
-        return self.windows.gather(torch.from_numpy(chosen), torch.from_numpy(start), origins=origins, first_origin=first)
+        first = lengths - self.tail[chosen] - 1
+        origins = torch.arange(max(int((first - start).min()), 0), int((lengths - start).max()) - 1)
+        return self.windows.gather(
+            torch.from_numpy(chosen), torch.from_numpy(start), origins=origins, first_origin=torch.from_numpy(first)
+        )
 
 
 def series_importance(scaler: Scaler, panel: Panel) -> NDArray[np.float32]:
