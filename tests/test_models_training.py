@@ -15,6 +15,7 @@ from forecaster.models.network import ModelConfig
 from forecaster.models.plan import TrainingConfig
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.training import Progress, refit_network, train_network
+from forecaster.models.windows import Batch, TrainingWindows
 from forecaster.series import Origins, Panel
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -162,6 +163,22 @@ def test_a_refit_moves_the_weights_and_leaves_the_scaler(tmp_path: Path) -> None
     assert all(torch.equal(weight, before[name]) for name, weight in judged.network.state_dict().items())
     again = refit_network(judged, panel, training=training, seed=1, folder=tmp_path / "again")
     assert again.fingerprint == refitted.fingerprint
+
+
+def test_every_epoch_has_batches_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    epochs: list[int] = []
+
+    class Noted(TrainingWindows):
+        def __getitem__(self, number: int) -> Batch:
+            epochs.append(self.epoch)
+            return super().__getitem__(number)
+
+    monkeypatch.setattr("forecaster.models.training.TrainingWindows", Noted)
+    with pytest.raises(PowerCut):
+        train(weekly_panel(6), tmp_path, progress=cut_at(10))
+    train(weekly_panel(6), tmp_path)
+    whole_epochs = [epoch for epoch in range(6) if epochs.count(epoch) >= 4]
+    assert whole_epochs == [0, 1, 2, 3, 4, 5]
 
 
 def test_training_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
