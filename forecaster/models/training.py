@@ -45,7 +45,8 @@ def pinball(change: Tensor, target: Tensor, quantiles: Tensor) -> Tensor:
     """
     error = target.unsqueeze(-1) - change
     loss = torch.maximum(quantiles * error, (quantiles - 1) * error).mean(-1)
-    return loss + MEDIAN_SHARE * error[..., len(quantiles) // 2].abs()
+    median = int((quantiles == 0.5).nonzero())
+    return loss + MEDIAN_SHARE * error[..., median].abs()
 
 
 class _Task(pl.LightningModule):
