@@ -7,7 +7,7 @@ import torch
 from forecaster.forecast import warm_state
 from forecaster.frequency import Frequency
 from forecaster.models.checkpoint import load_recurrent, recurrent_from, save_recurrent
-from forecaster.models.network import ModelConfig, Network
+from forecaster.models.network import ModelConfig, Network, torch_threads
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.scaler import scaler_for
 from forecaster.series import Origins, Panel
@@ -98,6 +98,16 @@ def test_batch_companions_leave_no_trace(case: tuple[Recurrent, Panel], companio
     assert np.array_equal(warm_state(forecaster, alone), whole[chosen])
     forecasts = forecaster.forecast(whole, panel.ends)
     assert np.array_equal(forecaster.forecast(whole[chosen], alone.ends), forecasts[chosen])
+
+
+def test_the_number_of_threads_leaves_no_trace(case: tuple[Recurrent, Panel]) -> None:
+    forecaster, panel = case
+    with torch_threads(1):
+        alone = forecaster.warm(panel)
+        forecasts = forecaster.forecast(alone, panel.ends)
+    with torch_threads(2):
+        assert np.array_equal(forecaster.warm(panel), alone)
+        assert np.array_equal(forecaster.forecast(alone, panel.ends), forecasts)
 
 
 def test_the_gru_is_the_one_of_torch() -> None:

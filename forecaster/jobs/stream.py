@@ -4,13 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-import torch
-
 from forecaster.errors import DataError
 from forecaster.ingest import PanelStore
 from forecaster.jobs.home import Home
 from forecaster.jobs.runs import Run
 from forecaster.models.checkpoint import load_recurrent
+from forecaster.models.network import torch_threads
 from forecaster.streaming.engine import Engine
 from forecaster.streaming.sinks import NdjsonSink
 from forecaster.streaming.sources import read_ndjson, replay
@@ -37,10 +36,12 @@ def stream(
     share. Raises StateError when the state belongs to another model, is damaged, or is in use.
     """
     network = load_recurrent(run.deployed_weights)
-    threads = torch.get_num_threads()
-    with StateStore.open(
-        state, fingerprint=network.fingerprint, frequency=network.frequency, state_size=network.state_size
-    ) as store:
+    with (
+        torch_threads(1),
+        StateStore.open(
+            state, fingerprint=network.fingerprint, frequency=network.frequency, state_size=network.state_size
+        ) as store,
+    ):
         config = run.config.streaming
         if emit_every is not None:
             config = config.model_copy(update={"emit_every": emit_every})
@@ -51,26 +52,22 @@ def stream(
             history = PanelStore(home.panels).load(run.facts.panel)
             added = engine.warm(history, build=network.warm)
             say(f"state in {state} made from the history of {added:,} series")
-        torch.set_num_threads(1)
-        try:
-            committed = engine.progress.feed
-            if isinstance(source, str):
-                panel = PanelStore(home.panels).load(source)
-                if panel.frequency != network.frequency:
-                    raise DataError(f"panel {source!r} has another frequency than the run. Replay one that counts time alike.")
-                arrivals = replay(
-                    panel, max_batch=config.max_batch, committed=committed, is_whole=from_start, should_stop=should_stop
-                )
-            else:
-                arrivals = read_ndjson(
-                    source,
-                    network.frequency,
-                    max_batch=config.max_batch,
-                    max_latency_ms=config.max_latency_ms,
-                    committed=committed,
-                    is_whole=from_start,
-                    should_stop=should_stop,
-                )
-            return stream_forecasts(arrivals, engine, NdjsonSink(sink, network.frequency))
-        finally:
-            torch.set_num_threads(threads)
+        committed = engine.progress.feed
+        if isinstance(source, str):
+            panel = PanelStore(home.panels).load(source)
+            if panel.frequency != network.frequency:
+                raise DataError(f"panel {source!r} has another frequency than the run. Replay one that counts time alike.")
+            arrivals = replay(
+                panel, max_batch=config.max_batch, committed=committed, is_whole=from_start, should_stop=should_stop
+            )
+        else:
+            arrivals = read_ndjson(
+                source,
+                network.frequency,
+                max_batch=config.max_batch,
+                max_latency_ms=config.max_latency_ms,
+                committed=committed,
+                is_whole=from_start,
+                should_stop=should_stop,
+            )
+        return stream_forecasts(arrivals, engine, NdjsonSink(sink, network.frequency))

@@ -3,6 +3,8 @@
 Axes: B series, T time steps, D inputs, H units, R ring size, L leads, Q quantiles.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -63,3 +65,14 @@ class Network(nn.Module):
         """Changes from the base [..., L, Q] at origins with outputs [..., H], scaled rings [..., R] and context [..., C]."""
         changes: Tensor = self.head(torch.cat([memory, ring, context], dim=-1))
         return changes
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """torch on so many threads of the processor, and as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

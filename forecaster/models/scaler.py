@@ -23,14 +23,9 @@ from forecaster.series import Panel, Values
 
 Float32 = NDArray[np.float32]
 
-AGE, LEVEL, AMPLITUDE, SPREAD, RING = (
-    0,
-    1,
-    2,
-    3,
-    4,
-)  # where things lie in the state; the ring runs to the scaler's `size`, newest last
-CLIP = np.float32(10)  # no input and no ring value is further than this many spreads from the level
+# where things lie in the state; the ring runs to the scaler's `size`, newest last
+AGE, LEVEL, AMPLITUDE, SPREAD, RING = 0, 1, 2, 3, 4
+CLIP = np.float32(10)  # no input and no ring value is further than this many amplitudes from the level
 OLD_AGE = np.float32(50)  # positions at which a series counts as half known
 CONTEXT = slice(-4, -1)  # the features that a head sees besides the ring: they follow from the state alone
 LEAST_SHARE = np.float32(1e-4)  # of a typical value: what is smaller is not told from rounding

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from forecaster.errors import DataError
 from forecaster.models.checkpoint import recurrent_from
-from forecaster.models.network import ModelConfig, Network
+from forecaster.models.network import ModelConfig, Network, torch_threads
 from forecaster.models.plan import TrainingConfig, held_back_tail, plan_windows, share_of_budget
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.scaler import CONTEXT, scaler_for
@@ -158,7 +158,7 @@ def train_network(
     What it needs to go on after a restart is kept in `folder` while it trains. Raises DataError when no series has two
     values to learn from.
     """
-    if not (panel.lengths >= 2).any() or np.isnan(panel.values).all():
+    if not any((~np.isnan(panel.series(b))).sum() >= 2 for b in range(len(panel))):
         raise DataError(f"the panel has {len(panel)} series, none with two values; a network learns from at least one change.")
     scaler = scaler_for(panel, horizon)
     with torch.random.fork_rng(devices=[]):
@@ -213,7 +213,7 @@ def _fit(network: Network, data: _Data, *, quantiles: tuple[float, ...], folder:
     if progress:
         callbacks.append(_Tell(progress))
     last = folder / "last.ckpt"
-    with _quiet_lightning(), torch.random.fork_rng(devices=[]):
+    with _quiet_lightning(), torch_threads(config.threads), torch.random.fork_rng(devices=[]):
         trainer = pl.Trainer(
             accelerator=config.accelerator,
             devices=1,
