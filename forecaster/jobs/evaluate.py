@@ -21,10 +21,12 @@ from forecaster.ingest import PanelStore, read_panel
 from forecaster.jobs.home import Home
 from forecaster.jobs.runs import Run
 from forecaster.models.checkpoint import load_recurrent
-from forecaster.report.charts import leaderboard_chart, save_chart
+from forecaster.report.charts import forecast_chart, leaderboard_chart, save_chart
 from forecaster.series import Origins, Panel, Values
 
 Progress = Callable[[int, int, str], None]
+
+CHARTED = 6
 
 
 def evaluate(
@@ -39,7 +41,8 @@ def evaluate(
     panel = run.known_part(PanelStore(home.panels).load(run.facts.panel))
     if panel.fingerprint != run.facts.panel_fingerprint:
         say("the panel was ingested again since the training: it is scored as far as it reached then, with its revised values")
-    if actuals:
+    given = read_panel(actuals, like=panel.frequency) if actuals else None
+    if given is not None:
         kind, history, origins = "actuals", panel, Origins.back(panel)
         network = load_recurrent(run.deployed_weights)
     else:
@@ -52,7 +55,7 @@ def evaluate(
     result = backtest(
         forecasters, panel, horizon=run.facts.horizon, quantiles=run.config.quantiles, origins=origins, progress=progress
     )
-    truth = _truth(result, panel, actuals, say=say)
+    truth = _truth(result, panel, given, say=say)
     scores = score(result, history=history, actuals=truth, season_length=season, reference=run.config.evaluation.reference)
     leaderboard = rank(scores)
     summary = leaderboard_summary(leaderboard, network.name) | {
@@ -63,7 +66,7 @@ def evaluate(
         "season_length": season,
         "kind": kind,
     }
-    _write(run, kind, leaderboard, result, truth, baselines=baselines, summary=summary)
+    _write(run, panel, kind, leaderboard, result, truth, baselines=baselines, summary=summary)
     return summary
 
 
@@ -88,19 +91,32 @@ def _fitted(run: Run, history: Panel, *, season_length: int, say: Callable[[str]
     return [baseline.fit(history) for baseline in baselines]
 
 
-def _truth(result: Backtest, panel: Panel, actuals: Sequence[str], *, say: Callable[[str], None]) -> Values:
+def _truth(result: Backtest, panel: Panel, actuals: Panel | None, *, say: Callable[[str], None]) -> Values:
     some = next(iter(result.forecasts.values()))
-    if not actuals:
+    if actuals is None:
         return actuals_matrix(some, panel)
-    matched = match_actuals(some, read_panel(actuals, like=panel.frequency))
+    matched = match_actuals(some, actuals)
     for ids, what in ((matched.without_actuals, "have no actual values"), (matched.without_forecast, "were never trained on")):
         if ids:
             say(f"{len(ids)} series {what}, such as {ids[0]!r}; they are left out")
     return matched.values
 
 
+def _chart_forecasts(panel: Panel, result: Backtest, summary: dict[str, Any], path: Path) -> None:
+    """What the network, and the best of the others, said of a few series from the last origin, beside what happened."""
+    names = [str(row["forecaster"]) for row in summary["leaderboard"] if row["forecaster"] in result.forecasts]
+    ours = next(iter(result.forecasts))
+    others = {name: result.forecasts[name] for name in names if name != ours}
+    best = dict(list(others.items())[:1])
+    title = f"{summary['panel']}: what was forecast, and what came"
+    ids = tuple(dict.fromkeys(result.forecasts[ours].ids))[:CHARTED]
+    figure = forecast_chart(panel, result.forecasts[ours], ids=ids, actuals=panel, title=title, label=ours, others=best)
+    save_chart(figure, path)
+
+
 def _write(
     run: Run,
+    panel: Panel,
     kind: str,
     leaderboard: Leaderboard,
     result: Backtest,
@@ -123,7 +139,8 @@ def _write(
         _write_parquet(frame, folder / f"{name}.parquet")
     for baseline in baselines:
         _write_parquet(baseline.to_frame(), folder / f"fitted_{baseline.name}.parquet")
-    save_chart(leaderboard_chart(leaderboard), folder / "leaderboard.png")
+    save_chart(leaderboard_chart(leaderboard, title=str(summary["panel"])), folder / "leaderboard.png")
+    _chart_forecasts(panel, result, summary, folder / "forecasts.png")
     beside = run.path / f"{kind}.json.part"
     beside.write_text(json.dumps(summary, indent=1), encoding="utf-8")
     os.replace(beside, run.path / f"{kind}.json")
