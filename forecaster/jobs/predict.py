@@ -1,5 +1,6 @@
 """From a run to a file of forecasts."""
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -86,14 +87,20 @@ def write_forecast(forecast: Forecast, forecaster: str, out: Path | BinaryIO) ->
     except OSError as error:
         raise DataError(f"--out {out}: cannot be written ({error.strerror}). Choose a folder that can be written to.") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where the folder is none, there is nothing to remove
+            beside.unlink()
     return len(frame)
 
 
 def chart_forecast(panel: Panel, forecast: Forecast, path: Path, *, title: str, label: str) -> Path:
-    """A picture of the forecasts of the first few series."""
+    """A picture of the forecasts of the first few series; raises DataError when it cannot be written."""
     figure = forecast_chart(panel, forecast, ids=panel.ids[:CHARTED], title=title, label=label)
-    return save_chart(figure, path)
+    try:
+        return save_chart(figure, path)
+    except OSError as error:
+        raise DataError(
+            f"--chart {path}: cannot be written ({error.strerror}). Choose a folder that can be written to."
+        ) from error
 
 
 def _write(frame: pd.DataFrame, path: Path, suffix: str) -> None:

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from forecaster.config import Config, read_config
-from forecaster.errors import ConfigError, StateError
+from forecaster.errors import ConfigError, DataError, StateError
 from forecaster.jobs.home import Home
 from forecaster.series import Panel
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 PACKAGES = ("forecaster", "torch", "pytorch-lightning", "pandas", "numpy", "statsmodels")
 
 
@@ -63,9 +65,11 @@ class Run:
             raise ConfigError(f"run {name!r}: no finished run there; {home.runs} holds {names}. Make one with `forecast train`.")
         try:
             facts = RunFacts(**json.loads((path / "run.json").read_text()))
-        except (ValueError, TypeError) as error:
-            raise StateError(f"{path / 'run.json'} is damaged ({error}). Train again.") from None
-        return cls(path, read_config(path / "config.yaml"), facts)
+            return cls(path, read_config(path / "config.yaml"), facts)
+        except (ValueError, TypeError, OSError) as error:
+            raise StateError(f"{path / 'run.json'} is damaged ({_first_line(error)}). Train again.") from None
+        except ConfigError as error:
+            raise StateError(f"run {path} is not whole: {error} Train again.") from None
 
     @property
     def deployed_weights(self) -> Path:
@@ -78,13 +82,28 @@ class Run:
         return self.path / "judged.safetensors"
 
     def known_part(self, panel: Panel) -> Panel:
-        """The panel as far as it reached when the run was trained; series that came later are left out."""
-        table = pq.read_table(self.path / "known.parquet").to_pydict()
+        """The panel as far as it reached when the run was trained; series that came later are left out.
+
+        Raises StateError when the run does not know that any more.
+        """
+        try:
+            table = pq.read_table(self.path / "known.parquet", columns=["unique_id", "end"]).to_pydict()
+        except (OSError, pa.ArrowException) as error:
+            raise StateError(
+                f"{self.path / 'known.parquet'} is missing or damaged ({_first_line(error)}). Train again."
+            ) from error
         ends = dict(zip(table["unique_id"], table["end"], strict=True))
         then = np.array([ends.get(unique_id, -1) for unique_id in panel.ids], dtype=np.int64)
         part = panel.select([b for b in range(len(panel)) if panel.ids[b] in ends])
         since = part.ends - then[[b for b in range(len(panel)) if panel.ids[b] in ends]]
         return part.drop_last(np.maximum(since, 0))
+
+
+def check_run_name(name: str) -> str:
+    """The name, if it can be that of a folder under `runs/`; ConfigError otherwise."""
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"--name {name!r} cannot be a folder; use letters, digits, dots, dashes and underscores.")
+    return name
 
 
 def write_facts(folder: Path, config: Config, facts: RunFacts, panel: Panel) -> None:
@@ -109,10 +128,15 @@ def package_versions() -> dict[str, str]:
 def unfinished_folder(home: Home, key: str, *, fresh: bool) -> Iterator[Path]:
     """The folder in which one training works, alone; emptied first if `fresh`.
 
-    Raises StateError when another process is at the same training.
+    Raises StateError when another process is at the same training, DataError when nothing can be written there.
     """
     place = home.runs / ".unfinished"
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{place}: no run can be written there ({error.strerror}). Set $FORECASTER_HOME to a folder of yours."
+        ) from error
     with (place / f"{key}.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -140,3 +164,7 @@ def finish(folder: Path, home: Home, name: str) -> Path:
             folder.rename(target)
             return target
     raise StateError(f"{home.runs} holds 10,000 runs called {name}. Remove some, or pass --name.")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -11,9 +11,18 @@ from forecaster.errors import DataError
 from forecaster.evaluation.backtest import holdout_steps
 from forecaster.ingest import PanelStore
 from forecaster.jobs.home import Home
-from forecaster.jobs.runs import Run, RunFacts, finish, package_versions, training_key, unfinished_folder, write_facts
+from forecaster.jobs.runs import (
+    Run,
+    RunFacts,
+    check_run_name,
+    finish,
+    package_versions,
+    training_key,
+    unfinished_folder,
+    write_facts,
+)
 from forecaster.models.checkpoint import load_recurrent, save_recurrent
-from forecaster.models.plan import refit_pays
+from forecaster.models.plan import refit_pays, share_of_budget
 from forecaster.models.training import Progress, refit_network, train_network
 
 
@@ -33,6 +42,8 @@ def train(
     A training of the same data and settings that was cut off goes on where it was, unless `fresh`. Raises DataError when the
     panel is too short for its horizon.
     """
+    if name is not None:
+        check_run_name(name)
     panel = PanelStore(home.panels).load(panel_name)
     horizon = config.horizon or panel.frequency.horizon
     if not (panel.lengths > 1).any():
@@ -42,6 +53,8 @@ def train(
     training = config.training
     if not refit_pays(panel, holdout=holdout, horizon=horizon):
         training = training.model_copy(update={"refit_share": 0.0})
+    first_steps = share_of_budget(training, 1 - training.refit_share).max_steps
+    training = training.model_copy(update={"validation_steps": min(training.validation_steps, first_steps)})  # at least one
     say(f"{panel_name}: {len(panel):,} series, {len(panel.values):,} positions, horizon {horizon}; {_told(holdout)}")
     with unfinished_folder(home, training_key(config, panel), fresh=fresh) as folder:
         began = time.monotonic()
