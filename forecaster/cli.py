@@ -38,7 +38,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
-
+FARTHEST = 10_000  # leads of a forecast
 
 ErrorOrDrop = Literal["error", "drop"]
 KeepOrError = Literal["keep", "error"]
@@ -71,17 +71,17 @@ def main(
 
 @contextmanager
 def mistakes_told() -> Iterator[None]:
-    """A user's mistake as one line on stderr and exit code 2; Ctrl-C as 130; anything else keeps its traceback."""
+    """A user's mistake as one line on stderr and exit code 2; Ctrl-C and SIGTERM as 130; anything else keeps its traceback."""
     try:
         yield
     except ForecasterError as error:
-        lines = getattr(error, "lines", None)
-        for line in lines() if callable(lines) else []:
+        faults = getattr(error, "faults", None)  # of an ingest: all of them, where the message has the first of each kind
+        for line in faults.lines() if faults else []:
             typer.echo(line, err=True)
         typer.echo(f"{_kind(error)}  {error}", err=True)
         raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        typer.echo("stopped; what was finished is kept", err=True)
+    except (KeyboardInterrupt, SystemExit):  # the latter is what Lightning makes of Ctrl-C and of SIGTERM
+        typer.echo("stopped; what was finished is kept, and the same command goes on from there", err=True)
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -114,7 +114,7 @@ def ingest(
     missing: Annotated[KeepOrError, typer.Option(help="Rows without a value.")] = "keep",
     short: Annotated[Short, typer.Option(help="Series with fewer than --min-length values.")] = "keep",
     min_length: Annotated[int, typer.Option(min=1, help="Fewest values of a series that is not short.")] = 2,
-    dry_run: Annotated[bool, typer.Option(help="Only report; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report; change nothing.")] = False,
     json: Json = False,
 ) -> None:
     """Check files and store them as a panel; ingest again to add or revise.
@@ -166,11 +166,13 @@ def ingest(
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Such as configs/default.yaml.")],
     panel: Annotated[str, typer.Option(help="The panel to learn from.")],
-    horizon: Annotated[int | None, typer.Option(min=1, help="How far forecasts reach; else the frequency's usual.")] = None,
+    horizon: Annotated[
+        int | None, typer.Option(min=1, max=FARTHEST, help="How far forecasts reach; else the frequency's usual.")
+    ] = None,
     max_minutes: Annotated[float | None, typer.Option(min=0.01, help="Training time, at most.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="May be repeated.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; panel and time otherwise.")] = None,
-    fresh: Annotated[bool, typer.Option(help="Start over, also where an unfinished training could go on.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, also where an unfinished training could go on.")] = False,
     json: Json = False,
 ) -> None:
     """Train the network on a panel; the same command goes on where a training was cut off.
@@ -234,7 +236,9 @@ def evaluate(
 @app.command()
 def predict(
     run: RunName,
-    horizon: Annotated[int | None, typer.Option(min=1, help="How far ahead; that of the training otherwise.")] = None,
+    horizon: Annotated[
+        int | None, typer.Option(min=1, max=FARTHEST, help="How far ahead; that of the training otherwise.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="A .csv, .csv.gz, .parquet or .ndjson file; CSV on stdout otherwise.")] = None,
     chart: Annotated[Path | None, typer.Option(help="A picture of the first six series, .png or .svg.")] = None,
     forecaster: Annotated[str | None, typer.Option(help="A baseline in place of the network, for example ses.")] = None,
@@ -260,7 +264,7 @@ def predict(
             )
         speaker = forecaster or opened.config.model.cell
         if chart:
-            chart_forecast(panel, forecast, chart, title=f"{opened.facts.panel}, {speaker}", label=speaker)
+            chart_forecast(panel, forecast, chart, title=opened.facts.panel, label=speaker)
         rows = 0
         if out or not json:
             rows = write_forecast(forecast, speaker, out or sys.stdout.buffer)
@@ -283,8 +287,10 @@ def stream(
     run: RunName,
     state: Annotated[Path | None, typer.Option(help="The folder of the state; state/RUN otherwise.")] = None,
     replay: Annotated[str | None, typer.Option(metavar="PANEL", help="Step through a stored panel in place of stdin.")] = None,
-    from_start: Annotated[bool, typer.Option(help="The feed begins where it always began: pass over what was taken in.")] = False,
-    cold: Annotated[bool, typer.Option(help="A new state knows nothing, not even the panel's history.")] = False,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="The feed begins where it always did: pass over what was taken in.")
+    ] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="A new state knows nothing, not even the panel's history.")] = False,
     every: Annotated[int | None, typer.Option(min=0, help="Forecast with every k-th value of a series; 0: never.")] = None,
     json: Json = False,
 ) -> None:

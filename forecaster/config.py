@@ -61,6 +61,7 @@ def read_config(path: Path, settings: Sequence[str] = ()) -> Config:
         tree = {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds a {type(tree).__name__}; expected keys such as `horizon:` or `training:`.")
+    tree = {key: value for key, value in tree.items() if value is not None}  # a heading with nothing under it
     source = str(path)
     for setting in settings:
         _put(tree, setting)
@@ -83,7 +84,7 @@ def _put(tree: dict[str, Any], setting: str) -> None:
         raise ConfigError(f"--set {setting!r}: expected section.key=value, for example training.max_steps=500.")
     *sections, last = key.strip().split(".")
     for section in sections:
-        inner = tree.setdefault(section, {})
+        inner = tree[section] = tree.get(section) or {}
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {setting!r}: {section} is no section. Expected section.key=value.")
         tree = inner
