@@ -1,0 +1,59 @@
+"""What the tests of the command line share: a real panel, a tiny run trained on it, and a way to type commands."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import Result
+from statsmodels.datasets import macrodata
+from typer.testing import CliRunner
+
+from forecaster.cli import app
+
+CONFIG = Path(__file__).parent.parent / "configs" / "default.yaml"
+TINY = ["max_steps=5", "batch_size=2", "window_length=32"]
+TINY_SETTINGS = [
+    *(word for setting in TINY for word in ("--set", f"training.{setting}")),
+    *("--set", "model.hidden_size=4", "--set", "model.head_size=8", "--set", "baselines.names=[naive, ses, naive2]"),
+]
+LIVE_QUARTERS = 8
+
+Forecast = Callable[..., Result]
+
+
+def _type(home: Path, words: Sequence[str], feed: str | None = None) -> Result:
+    return CliRunner().invoke(
+        app, [str(word) for word in words], input=feed, env={"FORECASTER_HOME": str(home), "COLUMNS": "100"}
+    )
+
+
+@pytest.fixture(scope="session")
+def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home, with a blank in its name, that holds the panel `macro` and the run `tiny`; later.csv follows the panel's end."""
+    home = tmp_path_factory.mktemp("a home")
+    table = macrodata.load_pandas().data
+    months = pd.DataFrame({"year": table["year"].astype(int), "month": 3 * table["quarter"].astype(int) - 2, "day": 1})
+    wide = table[["realgdp", "cpi", "infl"]].set_index(pd.to_datetime(months)).rename_axis("ds").reset_index()
+    long = wide.melt("ds", var_name="unique_id", value_name="y")
+    is_later = long["ds"] >= wide["ds"].iloc[-LIVE_QUARTERS]
+    long[~is_later].to_csv(home / "macro.csv", index=False)
+    long[is_later].to_csv(home / "later.csv", index=False)
+    assert _type(home, ["ingest", home / "macro.csv", "--name", "macro"]).exit_code == 0
+    done = _type(home, ["train", CONFIG, "--panel", "macro", "--name", "tiny", *TINY_SETTINGS])
+    assert done.exit_code == 0, done.output
+    return home
+
+
+@pytest.fixture
+def home(trained_home: Path, tmp_path: Path) -> Path:
+    """A copy of the trained home that a test may spoil."""
+    return Path(shutil.copytree(trained_home, tmp_path / "my home"))
+
+
+@pytest.fixture
+def forecast(home: Path, monkeypatch: pytest.MonkeyPatch) -> Forecast:
+    """`forecast WORDS…` typed in the home, in this process."""
+    monkeypatch.chdir(home)
+    return lambda *words, feed=None: _type(home, words, feed)
