@@ -128,7 +128,7 @@ def ingest(
         from forecaster.jobs.home import Home
         from forecaster.terminal import Talk, print_json, print_lines
 
-        talk = Talk(quiet=json)
+        talk = Talk()
         policies = IngestPolicies(
             duplicates=duplicates,
             misaligned=misaligned,
@@ -187,7 +187,7 @@ def train(
         from forecaster.jobs.train import train as train_run
         from forecaster.terminal import Talk, print_json, print_lines
 
-        talk = Talk(quiet=json)
+        talk = Talk()
         given = [*(settings or []), *([f"horizon={horizon}"] if horizon else [])]
         given += [f"training.max_minutes={max_minutes}"] if max_minutes else []
         command = shlex.join(["forecast", *sys.argv[1:]])
@@ -227,7 +227,7 @@ def evaluate(
         from forecaster.jobs.runs import Run
         from forecaster.terminal import Talk, print_json, print_leaderboard
 
-        talk, home = Talk(quiet=json), Home.here()
+        talk, home = Talk(), Home.here()
         with talk.progress("evaluating") as progress:
             summary = evaluate_run(Run.open(run, home), home=home, actuals=actuals or (), say=talk.say, progress=progress)
         print_json(summary) if json else print_leaderboard(summary)
@@ -256,7 +256,7 @@ def predict(
         from forecaster.jobs.runs import Run
         from forecaster.terminal import Talk, print_json
 
-        talk, home = Talk(quiet=json), Home.here()
+        talk, home = Talk(), Home.here()
         opened = Run.open(run, home)
         with talk.progress("forecasting") as progress:
             panel, forecast = predict_run(
@@ -309,23 +309,25 @@ def stream(
         from forecaster.jobs.stream import stream as stream_run
         from forecaster.terminal import Talk
 
-        talk, home = Talk(quiet=json), Home.here()
+        talk, home = Talk(), Home.here()
         opened = Run.open(run, home)
         signals: list[int] = []
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda received, _: signals.append(received))
-        summary = stream_run(
-            opened,
-            home=home,
-            state=state or home.states / opened.path.name,
-            source=replay or sys.stdin.buffer,
-            sink=sys.stdout.buffer,
-            from_start=from_start,
-            cold=cold,
-            emit_every=every,
-            should_stop=lambda: bool(signals),
-            say=talk.say,
-        )
+        with talk.progress("streaming") as progress:
+            summary = stream_run(
+                opened,
+                home=home,
+                state=state or home.states / opened.path.name,
+                source=replay or sys.stdin.buffer,
+                sink=sys.stdout.buffer,
+                from_start=from_start,
+                cold=cold,
+                emit_every=every,
+                should_stop=lambda: bool(signals),
+                say=talk.say,
+                progress=progress,
+            )
         if json:
             import orjson
 

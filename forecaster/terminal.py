@@ -24,16 +24,14 @@ COLUMNS = {
 
 
 class Talk:
-    """Words and progress on stderr; silent when `quiet`."""
+    """Words and progress on stderr."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.quiet = quiet
 
     def say(self, text: str) -> None:
         """One line for the reader."""
-        if not self.quiet:
-            self.console.print(text, markup=False)
+        self.console.print(text, markup=False)
 
     @contextmanager
     def progress(self, what: str) -> Iterator["ProgressLine"]:
@@ -50,7 +48,7 @@ class ProgressLine:
         self.talk, self.what = talk, what
         self.last_line = time.monotonic()
         self.bar: Progress | None = None
-        if not talk.quiet and talk.console.is_terminal:
+        if talk.console.is_terminal:
             self.bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -76,7 +74,7 @@ class ProgressLine:
     def __call__(self, done: int, total: int, word: str) -> None:
         if self.bar:
             self.bar.update(self.task, completed=done, total=total or None, word=word)
-        elif not self.talk.quiet and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+        elif time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = time.monotonic()
             share = f"{100 * done / total:.0f} %" if total else f"{done:,}"
             self.talk.say(f"{self.what}: {share} {word}".rstrip())

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from forecaster.baselines import Baseline, make_baselines
@@ -16,7 +17,7 @@ from forecaster.evaluation.backtest import Backtest, backtest, rolling_origins, 
 from forecaster.evaluation.leaderboard import Leaderboard, rank
 from forecaster.evaluation.scores import score, scores_by_lead, scores_by_origin, scores_by_series
 from forecaster.evaluation.verdict import leaderboard_summary
-from forecaster.forecast import Forecaster
+from forecaster.forecast import Forecast, Forecaster
 from forecaster.ingest import PanelStore, read_panel
 from forecaster.jobs.home import Home
 from forecaster.jobs.runs import Run
@@ -41,21 +42,21 @@ def evaluate(
     panel = run.known_part(PanelStore(home.panels).load(run.facts.panel))
     if panel.fingerprint != run.facts.panel_fingerprint:
         say("the panel was ingested again since the training: it is scored as far as it reached then, with its revised values")
-    given = read_panel(actuals, like=panel.frequency) if actuals else None
-    if given is not None:
+    if actuals:
         kind, history, origins = "actuals", panel, Origins.back(panel)
         network = load_recurrent(run.deployed_weights)
     else:
         kind, history = "evaluation", panel.drop_last(run.facts.holdout)
         origins = _rolling(run, panel)
         network = load_recurrent(run.judged_weights)
+    came = read_panel(actuals, like=panel.frequency) if actuals else panel
+    truth = _truth(panel, origins, came, horizon=run.facts.horizon, is_given=bool(actuals), say=say)
     season = run.config.evaluation.season_length or scale_season_length(panel.frequency)
     baselines = _fitted(run, history, season_length=season, say=say, progress=progress)
     forecasters: list[Forecaster] = [network, *baselines]
     result = backtest(
         forecasters, panel, horizon=run.facts.horizon, quantiles=run.config.quantiles, origins=origins, progress=progress
     )
-    truth = _truth(result, panel, given, say=say)
     scores = score(result, history=history, actuals=truth, season_length=season, reference=run.config.evaluation.reference)
     leaderboard = rank(scores)
     summary = leaderboard_summary(leaderboard, network.name) | {
@@ -66,7 +67,8 @@ def evaluate(
         "season_length": season,
         "kind": kind,
     }
-    _write(run, panel, kind, leaderboard, result, truth, baselines=baselines, summary=summary)
+    _chart(panel, came, result, leaderboard, summary=summary, folder=run.path / kind)
+    _write(run, kind, leaderboard, result, truth, baselines=baselines, summary=summary)
     return summary
 
 
@@ -91,32 +93,43 @@ def _fitted(run: Run, history: Panel, *, season_length: int, say: Callable[[str]
     return [baseline.fit(history) for baseline in baselines]
 
 
-def _truth(result: Backtest, panel: Panel, actuals: Panel | None, *, say: Callable[[str], None]) -> Values:
-    some = next(iter(result.forecasts.values()))
-    if actuals is None:
-        return actuals_matrix(some, panel)
-    matched = match_actuals(some, actuals)
-    for ids, what in ((matched.without_actuals, "have no actual values"), (matched.without_forecast, "were never trained on")):
-        if ids:
-            say(f"{len(ids)} series {what}, such as {ids[0]!r}; they are left out")
+def _truth(panel: Panel, origins: Origins, came: Panel, *, horizon: int, is_given: bool, say: Callable[[str], None]) -> Values:
+    """What came after each origin [B, L]; raises DataError when values that were given match no forecast."""
+    ids = tuple(panel.ids[b] for b in origins.index)
+    asked = Forecast(ids, origins.positions(panel), (0.5,), np.zeros((len(origins), horizon, 1)), panel.frequency, {})
+    if not is_given:
+        return actuals_matrix(asked, came)
+    matched = match_actuals(asked, came)
+    for some, what in ((matched.without_actuals, "have no actual values"), (matched.without_forecast, "were never trained on")):
+        if some:
+            say(f"{len(some)} series {what}, such as {some[0]!r}; they are left out")
     return matched.values
 
 
-def _chart_forecasts(panel: Panel, result: Backtest, summary: dict[str, Any], path: Path) -> None:
-    """What the network, and the best of the others, said of a few series from the last origin, beside what happened."""
-    names = [str(row["forecaster"]) for row in summary["leaderboard"] if row["forecaster"] in result.forecasts]
+def _chart(
+    panel: Panel, came: Panel, result: Backtest, leaderboard: Leaderboard, *, summary: dict[str, Any], folder: Path
+) -> None:
+    """The leaderboard, and what the network and the best of the others said of a few series, beside what came."""
+    save_chart(leaderboard_chart(leaderboard, title=str(summary["panel"])), folder / "leaderboard.png")
+    names = [row.forecaster for row in leaderboard.rows if row.forecaster in result.forecasts]
+    if not names:
+        return
     ours = next(iter(result.forecasts))
     others = {name: result.forecasts[name] for name in names if name != ours}
-    best = dict(list(others.items())[:1])
-    title = f"{summary['panel']}: what was forecast, and what came"
-    ids = tuple(dict.fromkeys(result.forecasts[ours].ids))[:CHARTED]
-    figure = forecast_chart(panel, result.forecasts[ours], ids=ids, actuals=panel, title=title, label=ours, others=best)
-    save_chart(figure, path)
+    figure = forecast_chart(
+        panel,
+        result.forecasts[ours],
+        ids=tuple(dict.fromkeys(result.forecasts[ours].ids))[:CHARTED],
+        actuals=came,
+        title=f"{summary['panel']}: what was forecast, and what came",
+        label=ours,
+        others=dict(list(others.items())[:1]),
+    )
+    save_chart(figure, folder / "forecasts.png")
 
 
 def _write(
     run: Run,
-    panel: Panel,
     kind: str,
     leaderboard: Leaderboard,
     result: Backtest,
@@ -139,8 +152,6 @@ def _write(
         _write_parquet(frame, folder / f"{name}.parquet")
     for baseline in baselines:
         _write_parquet(baseline.to_frame(), folder / f"fitted_{baseline.name}.parquet")
-    save_chart(leaderboard_chart(leaderboard, title=str(summary["panel"])), folder / "leaderboard.png")
-    _chart_forecasts(panel, result, summary, folder / "forecasts.png")
     beside = run.path / f"{kind}.json.part"
     beside.write_text(json.dumps(summary, indent=1), encoding="utf-8")
     os.replace(beside, run.path / f"{kind}.json")

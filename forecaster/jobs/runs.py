@@ -154,6 +154,8 @@ def unfinished_folder(home: Home, key: str, *, fresh: bool) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(exist_ok=True)
         yield folder
+        if not folder.exists():
+            (place / f"{key}.lock").unlink(missing_ok=True)
 
 
 def finish(folder: Path, home: Home, name: str) -> Path:

@@ -29,6 +29,7 @@ def stream(
     emit_every: int | None,
     should_stop: Callable[[], bool],
     say: Callable[[str], None],
+    progress: Callable[[int, int, str], None],
 ) -> StreamSummary:
     """Step the run's series through a feed of NDJSON, or through another stored panel, and emit forecasts.
 
@@ -70,4 +71,4 @@ def stream(
                 is_whole=from_start,
                 should_stop=should_stop,
             )
-        return stream_forecasts(arrivals, engine, NdjsonSink(sink, network.frequency))
+        return stream_forecasts(arrivals, engine, NdjsonSink(sink, network.frequency), progress=progress)
