@@ -43,6 +43,9 @@ def show_demo(folder: Path) -> None:
     shell = _Shell(folder)
     feed = _write_data(folder)
     (folder / "demo.yaml").write_text(CONFIG, encoding="utf-8")
+    shell.say(
+        f"The commands below are the ones to type, with FORECASTER_HOME={folder}; `forecast` is in {Path(sys.executable).parent}."
+    )
     for panel in ("macro", "co2"):
         shell.title(f"{panel}: from a file to forecasts")
         shell.forecast("ingest", f"{folder}/{panel}.csv", "--name", panel)

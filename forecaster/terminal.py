@@ -120,4 +120,6 @@ def _cell(name: str, value: Any) -> str:
         return "-"
     if name == "forecaster":
         return str(value)
-    return f"{100 * value:.1f} %" if name.startswith("coverage") else f"{value:.3f}"
+    if name.startswith("coverage"):
+        return f"{100 * value:.1f} %"
+    return f"{value:.4f}" if name == "wql" else f"{value:.3f}"

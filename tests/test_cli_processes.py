@@ -45,8 +45,9 @@ def test_help_shows_examples_and_completion_is_offered() -> None:
     shown = subprocess.run([*PROGRAM, "train", "--help"], capture_output=True, check=True, env=environment, text=True).stdout
     assert "forecast train configs/default.yaml --panel sales" in shown
     assert max(map(len, shown.splitlines())) <= 80
-    script = subprocess.run([*PROGRAM, "--show-completion", "bash"], capture_output=True, check=True, text=True).stdout
-    assert "_FORECAST_COMPLETE=complete_bash" in script
+    asked = {**environment, "_FORECAST_COMPLETE": "complete_bash", "COMP_WORDS": "forecast tr", "COMP_CWORD": "1"}
+    completed = subprocess.run(PROGRAM, capture_output=True, check=True, env=asked, text=True).stdout
+    assert completed.split() == ["train"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
