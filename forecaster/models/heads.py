@@ -16,13 +16,16 @@ class QuantileHead(nn.Module):
 
     The median is a linear map of the context plus a small network's correction, all zero at first; each neighbouring quantile
     is a positive step away from the one nearer to the median, as wide at first as Gaussian errors of the seasonal naive with
-    `season` make it. An untrained head is thus the seasonal naive with its intervals.
+    `season` make it. An untrained head is thus the seasonal naive with its intervals. `stretch` widens or narrows all intervals;
+    it is not trained but set afterwards, on values that training has not seen.
 
     >>> head = QuantileHead(6, head_size=8, horizon=3, quantiles=(0.1, 0.5, 0.9), season=1)
     >>> out = head(torch.zeros(2, 6))
     >>> out.shape, [[round(x, 2) for x in row] for row in out[0].tolist()]
     (torch.Size([2, 3, 3]), [[-1.61, 0.0, 1.61], [-2.27, 0.0, 2.27], [-2.78, 0.0, 2.78]])
     """
+
+    stretch: Tensor
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class QuantileHead(nn.Module):
         self.hidden = nn.Linear(context, head_size)
         self.out = nn.Linear(head_size, horizon * self.count)
         self.direct = nn.Linear(context, horizon)
+        self.register_buffer("stretch", torch.ones(()))
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.direct.weight)
         nn.init.zeros_(self.direct.bias)
@@ -51,8 +55,8 @@ class QuantileHead(nn.Module):
         context = self.dropout(context)
         raw = self.out(self.dropout(F.silu(self.hidden(context)))).unflatten(-1, (self.horizon, self.count))
         median = raw[..., self.middle] + self.direct(context)
-        up = F.softplus(raw[..., self.middle + 1 :]).cumsum(-1)
-        down = F.softplus(raw[..., : self.middle]).flip(-1).cumsum(-1).flip(-1)
+        up = self.stretch * F.softplus(raw[..., self.middle + 1 :]).cumsum(-1)
+        down = self.stretch * F.softplus(raw[..., : self.middle]).flip(-1).cumsum(-1).flip(-1)
         median = median.unsqueeze(-1)
         return torch.cat([median - down, median, median + up], dim=-1)
 

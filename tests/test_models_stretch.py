@@ -1,0 +1,55 @@
+"""Intervals are widened by what unseen values say, no more and no less."""
+
+import numpy as np
+import pytest
+import torch
+from models_panels import panel_of
+
+from forecaster.models.network import ModelConfig, Network
+from forecaster.models.plan import WindowPlan
+from forecaster.models.scaler import scaler_for
+from forecaster.models.training import stretch_of
+from forecaster.models.windows import PanelWindows, TailWindows
+from forecaster.series import Panel
+
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+def random_walks(count: int) -> Panel:
+    """Walks, for which the untrained head's intervals are right: its base is the naive forecast, its errors Gaussian."""
+    random = np.random.default_rng(3)
+    return panel_of(*(np.cumsum(random.normal(0, 1, 60)) for _ in range(count)), alias="YS")
+
+
+def stretch(panel: Panel, *, narrowed: float) -> float:
+    """The stretch found for an untrained network whose intervals were multiplied by `narrowed` beforehand."""
+    scaler = scaler_for(panel, 4)
+    network = Network(ModelConfig(hidden_size=4, head_size=4), scaler, horizon=4, quantiles=QUANTILES)
+    speak = network.speak
+    network.speak = lambda *seen: narrowed * speak(*seen)  # type: ignore[method-assign]
+    windows = PanelWindows(scaler, panel, horizon=4, plan=WindowPlan(length=32, burn_in=4, stride=1, batch_size=16))
+    return stretch_of(network, TailWindows(windows, tail=np.full(len(panel), 8)), QUANTILES)
+
+
+def test_intervals_that_are_right_stay_as_they_are():
+    assert stretch(random_walks(200), narrowed=1.0) == pytest.approx(1.0, abs=0.15)
+
+
+@pytest.mark.parametrize("narrowed", [0.7, 1.4])
+def test_intervals_that_are_wrong_are_brought_back(narrowed):
+    assert narrowed * stretch(random_walks(200), narrowed=narrowed) == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_single_series_has_little_say():
+    assert 2 ** (-1 / 11) <= stretch(random_walks(1), narrowed=0.1) <= 2 ** (1 / 11)
+
+
+def test_a_stretch_moves_the_quantiles_and_not_the_median():
+    panel = random_walks(3)
+    network = Network(ModelConfig(hidden_size=4, head_size=4), scaler_for(panel, 4), horizon=4, quantiles=QUANTILES)
+    context = torch.randn(5, network.head.hidden.in_features)
+    before = network.head(context)
+    network.head.stretch.fill_(1.5)
+    after = network.head(context)
+    assert torch.equal(after[..., 1], before[..., 1])
+    torch.testing.assert_close(after[..., 2] - after[..., 1], 1.5 * (before[..., 2] - before[..., 1]))
