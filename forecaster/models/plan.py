@@ -18,7 +18,7 @@ class TrainingConfig(BaseModel):
     With `max_minutes`, the learning rate falls by whichever of time and steps is nearer to its end, so the result then depends
     on the speed of the machine; without it, the same seed on the same machine gives the same weights. `refit_share` of the
     budget is kept for `refit_network`. `threads` are those of torch on a CPU: the matrices are small, so a second one made a
-    step 1.1 times as fast on an idle machine and 0.15 times on a busy one (`benchmarks/training_step.py`).
+    step 1.4 times as fast on an idle machine and 0.15 times as fast on a busy one (`benchmarks/training_step.py`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
