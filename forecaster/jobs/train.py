@@ -22,8 +22,10 @@ from forecaster.jobs.runs import (
     write_facts,
 )
 from forecaster.models.checkpoint import load_recurrent, save_recurrent
-from forecaster.models.plan import refit_pays, share_of_budget
+from forecaster.models.plan import TrainingConfig, refit_pays, share_of_budget
+from forecaster.models.recurrent import Recurrent
 from forecaster.models.training import Progress, refit_network, train_network
+from forecaster.series import Panel
 
 
 def train(
@@ -50,30 +52,14 @@ def train(
         raise DataError(f"panel {panel_name!r}: no series has two values. Ingest a longer history.")
     holdout = holdout_steps(config.evaluation, panel, horizon)
     config = config.model_copy(update={"horizon": horizon})
-    training = config.training
-    if not refit_pays(panel, holdout=holdout, horizon=horizon):
-        training = training.model_copy(update={"refit_share": 0.0})
-    first_steps = share_of_budget(training, 1 - training.refit_share).max_steps
-    training = training.model_copy(update={"validation_steps": min(training.validation_steps, first_steps)})  # at least one
     say(f"{panel_name}: {len(panel):,} series, {len(panel.values):,} positions, horizon {horizon}; {_told(holdout)}")
     with unfinished_folder(home, training_key(config, panel), fresh=fresh) as folder:
         began = time.monotonic()
         if any(folder.iterdir()):
             say("going on from an unfinished training of the same data and settings (--fresh starts over)")
-        judged_path = folder / "judged.safetensors"
-        if not judged_path.exists():
-            judged = train_network(
-                panel.drop_last(holdout),
-                model=config.model,
-                training=training,
-                horizon=horizon,
-                quantiles=config.quantiles,
-                seed=config.seed,
-                folder=folder / "training",
-                progress=progress,
-            )
-            save_recurrent(judged, judged_path)
-        judged = deployed = load_recurrent(judged_path)
+        training = _budget(config.training, panel, holdout=holdout, horizon=horizon)
+        judged = _judged(panel.drop_last(holdout), config, training, folder=folder, progress=progress)
+        deployed = judged
         if training.refit_share > 0:
             say("refit on the whole panel")
             refit = folder / "refit"
@@ -95,6 +81,31 @@ def train(
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         path = finish(folder, home, name or f"{panel_name}-{stamp}")
     return Run(path, config, facts)
+
+
+def _budget(training: TrainingConfig, panel: Panel, *, holdout: int, horizon: int) -> TrainingConfig:
+    """The settings with no share for a refit that does not pay, and with at least one validation."""
+    share = training.refit_share if refit_pays(panel, holdout=holdout, horizon=horizon) else 0.0
+    steps = min(training.validation_steps, share_of_budget(training, 1 - share).max_steps)
+    return training.model_copy(update={"refit_share": share, "validation_steps": steps})
+
+
+def _judged(known: Panel, config: Config, training: TrainingConfig, *, folder: Path, progress: Progress) -> Recurrent:
+    """The forecaster trained on the known part alone, kept in the folder as soon as it is there."""
+    path = folder / "judged.safetensors"
+    if not path.exists():
+        judged = train_network(
+            known,
+            model=config.model,
+            training=training,
+            horizon=config.horizon or known.frequency.horizon,
+            quantiles=config.quantiles,
+            seed=config.seed,
+            folder=folder / "training",
+            progress=progress,
+        )
+        save_recurrent(judged, path)
+    return load_recurrent(path)
 
 
 def _keep_the_log(folder: Path) -> None:
