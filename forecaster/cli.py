@@ -76,7 +76,8 @@ def mistakes_told() -> Iterator[None]:
         yield
     except ForecasterError as error:
         faults = getattr(error, "faults", None)  # of an ingest: all of them, where the message has the first of each kind
-        for line in faults.lines() if faults else []:
+        is_one = faults is not None and sum(group.count for group in faults) == 1
+        for line in faults.lines() if faults is not None and not is_one else []:
             typer.echo(line, err=True)
         typer.echo(f"{_kind(error)}  {error}", err=True)
         raise typer.Exit(2) from None
@@ -213,6 +214,10 @@ def train(
 def evaluate(
     run: RunName,
     actuals: Annotated[list[str] | None, typer.Option(help="What came after the panel's end: a file; may be repeated.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="Of the actual values: the column of the series' names.")] = None,
+    time_column: Annotated[str | None, typer.Option(help="Of the actual values: the column of times.")] = None,
+    value_column: Annotated[str | None, typer.Option(help="Of the actual values: the column of values.")] = None,
+    time_format: Annotated[str | None, typer.Option(help="Of the actual values: how times are written.")] = None,
     json: Json = False,
 ) -> None:
     """Hold the network against smoothing and ARIMA, from the same origins, by the same measures.
@@ -222,6 +227,7 @@ def evaluate(
     `forecast evaluate RUN --actuals m4_hourly_test.parquet --json`
     """
     with mistakes_told():
+        from forecaster.ingest import ColumnNames
         from forecaster.jobs.evaluate import evaluate as evaluate_run
         from forecaster.jobs.home import Home
         from forecaster.jobs.runs import Run
@@ -229,7 +235,15 @@ def evaluate(
 
         talk, home = Talk(), Home.here()
         with talk.progress("evaluating") as progress:
-            summary = evaluate_run(Run.open(run, home), home=home, actuals=actuals or (), say=talk.say, progress=progress)
+            summary = evaluate_run(
+                Run.open(run, home),
+                home=home,
+                actuals=actuals or (),
+                columns=ColumnNames(id_column, time_column, value_column),
+                time_format=time_format,
+                say=talk.say,
+                progress=progress,
+            )
         print_json(summary) if json else print_leaderboard(summary)
 
 
@@ -351,4 +365,4 @@ def demo(
 def _kind(error: ForecasterError) -> str:
     """DataError, ConfigError or StateError, also for what is derived from them."""
     names = [kind.__name__ for kind in type(error).__mro__]
-    return names[names.index("ForecasterError") - 1]
+    return names[max(names.index("ForecasterError") - 1, 0)]

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from forecaster.baselines import BaselinesConfig
+from forecaster.baselines import BASELINES, BaselinesConfig
 from forecaster.errors import ConfigError, DataError
 from forecaster.evaluation.backtest import EvaluationConfig
 from forecaster.forecast import check_quantiles
@@ -62,14 +62,27 @@ def read_config(path: Path, settings: Sequence[str] = ()) -> Config:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds a {type(tree).__name__}; expected keys such as `horizon:` or `training:`.")
     tree = {key: value for key, value in tree.items() if value is not None}  # a heading with nothing under it
-    source = str(path)
     for setting in settings:
         _put(tree, setting)
-        source = f"{path} with --set {setting}"
     try:
-        return Config.model_validate(tree)
+        config = Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(error)}") from None
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise ConfigError(f"{_source(path, settings, key)}: {_explain(error)}") from None
+    reference = config.evaluation.reference
+    if reference not in BASELINES:
+        source = _source(path, settings, "evaluation.reference")
+        raise ConfigError(f"{source}: evaluation.reference is {reference!r}; choose {', '.join(BASELINES)}.")
+    return config
+
+
+def _source(path: Path, settings: Sequence[str], key: str) -> str:
+    """Where a key was set: the last `--set` that speaks of it, or the file."""
+    for setting in reversed(settings):
+        given = setting.partition("=")[0].strip()
+        if f"{key}.".startswith(f"{given}.") or f"{given}.".startswith(f"{key}."):
+            return f"--set {setting}"
+    return str(path)
 
 
 def _put(tree: dict[str, Any], setting: str) -> None:

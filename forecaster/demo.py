@@ -138,6 +138,8 @@ def _write_data(folder: Path) -> list[bytes]:
 
 
 def _empty(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ForecasterError(f"{folder} is a file; expected a folder. Give another place with --folder.")
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise ForecasterError(f"{folder} holds files that no demo made. Give another place with --folder.")
     shutil.rmtree(folder, ignore_errors=True)

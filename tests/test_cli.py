@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from click.testing import Result
 from conftest import CONFIG, TINY_SETTINGS, Forecast
 
@@ -86,6 +87,30 @@ def test_predict_writes_the_format_that_the_suffix_names(forecast: Forecast, hom
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+def test_ndjson_holds_the_numbers_of_the_csv_to_the_bit(forecast: Forecast, home: Path) -> None:
+    for suffix in ("csv", "ndjson"):
+        assert forecast("predict", "tiny", "--out", f"f.{suffix}").exit_code == 0
+    rows = [json.loads(line) for line in (home / "f.ndjson").read_text().splitlines()]
+    table = pd.read_csv(home / "f.csv")
+    assert [row["q0.5"] for row in rows] == table["q0.5"].tolist()
+    assert rows[0]["ds"] == pd.Timestamp(table["ds"][0]).isoformat()
+
+
+def test_actual_values_may_have_columns_of_other_names(forecast: Forecast, home: Path) -> None:
+    later = pd.read_csv(home / "later.csv").rename(columns={"unique_id": "store", "ds": "date", "y": "sales"})
+    later.to_csv(home / "renamed.csv", index=False)
+    named = ["--id-column", "store", "--time-column", "date", "--value-column", "sales"]
+    one = forecast("evaluate", "tiny", "--actuals", "renamed.csv", *named, "--json")
+    other = forecast("evaluate", "tiny", "--actuals", "later.csv", "--json")
+    assert json.loads(one.stdout)["leaderboard"] == json.loads(other.stdout)["leaderboard"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU, so that asking for one is no mistake")
+def test_an_accelerator_that_is_not_there_is_told(forecast: Forecast) -> None:
+    words = ["train", str(CONFIG), "--panel", "macro", *TINY_SETTINGS, "--set", "training.accelerator=cuda"]
+    assert mistake(forecast(*words)).startswith("ConfigError  training.accelerator is 'cuda', which this machine lacks")
+
+
 def test_predict_goes_beyond_the_horizon_of_the_training_and_says_so(forecast: Forecast) -> None:
     result = forecast("predict", "tiny", "--horizon", "20")
     assert result.exit_code == 0
@@ -117,6 +142,8 @@ def test_predict_speaks_with_any_forecaster(forecast: Forecast, name: str) -> No
         (["train", str(CONFIG), "--panel", "nope"], "DataError  panel 'nope' is not in"),
         (["train", str(CONFIG), "--panel", "macro", "--name", "../out"], "ConfigError  --name '../out' cannot be a folder"),
         (["train", "nope.yaml", "--panel", "macro"], "ConfigError  nope.yaml: there is no such file"),
+        (["train", str(CONFIG), "--panel", "macro", "--horizon", "500"], "ConfigError  horizon is 500, and the longest series"),
+        (["demo", "--folder", "macro.csv"], "ForecasterError  macro.csv is a file; expected a folder"),
         (["ingest", "nope.csv", "--name", "x"], "DataError  file nope.csv does not exist"),
         (["ingest", "macro.csv", "--name", "a/b"], "ConfigError  panel name 'a/b' cannot be a folder"),
         (["ingest", "macro.csv", "--name", "macro", "--freq", "MS"], "DataError  --freq MS clashes"),

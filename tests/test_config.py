@@ -69,6 +69,18 @@ def test_a_wrong_setting_is_told(setting: str, tmp_path: Path) -> None:
         read_config(tmp_path / "c.yaml", [setting])
 
 
+def test_the_setting_that_is_wrong_is_the_one_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("horizon: 3")
+    with pytest.raises(ConfigError, match=r"^--set training\.max_step=5: training\.max_step is not a setting"):
+        read_config(tmp_path / "c.yaml", ["training.max_step=5", "seed=3", "training.max_steps=2"])
+
+
+def test_a_reference_that_is_no_baseline_is_told_before_a_training(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("evaluation: {reference: foo}")
+    with pytest.raises(ConfigError, match=r"c\.yaml: evaluation\.reference is 'foo'; choose naive, "):
+        read_config(tmp_path / "c.yaml")
+
+
 def test_a_configuration_that_is_a_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read as text"):
         read_config(tmp_path)

@@ -18,7 +18,7 @@ from forecaster.evaluation.leaderboard import Leaderboard, rank
 from forecaster.evaluation.scores import score, scores_by_lead, scores_by_origin, scores_by_series
 from forecaster.evaluation.verdict import leaderboard_summary
 from forecaster.forecast import Forecast, Forecaster
-from forecaster.ingest import PanelStore, read_panel
+from forecaster.ingest import ColumnNames, PanelStore, read_panel
 from forecaster.jobs.home import Home
 from forecaster.jobs.runs import Run
 from forecaster.models.checkpoint import load_recurrent
@@ -31,7 +31,14 @@ CHARTED = 6
 
 
 def evaluate(
-    run: Run, *, home: Home, actuals: Sequence[str] = (), say: Callable[[str], None], progress: Progress
+    run: Run,
+    *,
+    home: Home,
+    actuals: Sequence[str] = (),
+    columns: ColumnNames = ColumnNames(),  # noqa: B008 - frozen
+    time_format: str | None = None,
+    say: Callable[[str], None],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Score the network against the baselines and write what was found into the run.
 
@@ -49,7 +56,9 @@ def evaluate(
         kind, history = "evaluation", panel.drop_last(run.facts.holdout)
         origins = _rolling(run, panel)
         network = load_recurrent(run.judged_weights)
-    came = read_panel(actuals, like=panel.frequency) if actuals else panel
+    came = panel
+    if actuals:
+        came = read_panel(actuals, like=panel.frequency, columns=columns, time_format=time_format)
     truth = _truth(panel, origins, came, horizon=run.facts.horizon, is_given=bool(actuals), say=say)
     season = run.config.evaluation.season_length or scale_season_length(panel.frequency)
     baselines = _fitted(run, history, season_length=season, say=say, progress=progress)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from forecaster.config import Config
-from forecaster.errors import DataError
+from forecaster.errors import ConfigError, DataError
 from forecaster.evaluation.backtest import holdout_steps
 from forecaster.ingest import PanelStore
 from forecaster.jobs.home import Home
@@ -41,8 +41,8 @@ def train(
 ) -> Run:
     """Train twice: on all but the last part of the panel, for honest scores, then a little more on all of it, for use.
 
-    A training of the same data and settings that was cut off goes on where it was, unless `fresh`. Raises DataError when the
-    panel is too short for its horizon.
+    A training of the same data and settings that was cut off goes on where it was, unless `fresh`. Raises DataError or
+    ConfigError when the panel is too short to learn from, or for the horizon.
     """
     if name is not None:
         check_run_name(name)
@@ -50,6 +50,11 @@ def train(
     horizon = config.horizon or panel.frequency.horizon
     if not (panel.lengths > 1).any():
         raise DataError(f"panel {panel_name!r}: no series has two values. Ingest a longer history.")
+    if horizon >= (longest := int(panel.lengths.max())):
+        raise ConfigError(
+            f"horizon is {horizon}, and the longest series of {panel_name!r} has {longest} values. "
+            "Choose a shorter --horizon, or ingest a longer history."
+        )
     holdout = holdout_steps(config.evaluation, panel, horizon)
     config = config.model_copy(update={"horizon": horizon})
     say(f"{panel_name}: {len(panel):,} series, {len(panel.values):,} positions, horizon {horizon}; {_told(holdout)}")

@@ -1,6 +1,7 @@
 """How a training is laid out: its settings, what is derived from the panel, and which part of time judges it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class TrainingConfig(BaseModel):
     refit_share: float = Field(default=0.2, ge=0, lt=1)
     validation_steps: int = Field(default=50, ge=1)
     patience: int = Field(default=20, ge=1)
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     threads: int = Field(default=1, ge=1)
 
 

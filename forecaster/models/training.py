@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from forecaster.errors import DataError
+from forecaster.errors import ConfigError, DataError
 from forecaster.models.checkpoint import recurrent_from
 from forecaster.models.network import ModelConfig, Network, torch_threads
 from forecaster.models.plan import TrainingConfig, held_back_tail, plan_windows, share_of_budget
@@ -238,7 +239,25 @@ def _fit(network: Network, data: _Data, *, quantiles: tuple[float, ...], folder:
         callbacks.append(_Tell(progress))
     last = folder / "last.ckpt"
     with _quiet_lightning(), torch_threads(config.threads), torch.random.fork_rng(devices=[]):
-        trainer = pl.Trainer(
+        trainer = _trainer(config, callbacks, folder)
+        trainer.fit(task, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        if judged and best.best_model_path:
+            task = _Task.load_from_checkpoint(
+                best.best_model_path,
+                map_location="cpu",
+                weights_only=True,
+                network=network,
+                config=config,
+                quantiles=quantiles,
+                seed=data.seed,
+            )
+    return task.network
+
+
+def _trainer(config: TrainingConfig, callbacks: list[Callback], folder: Path) -> pl.Trainer:
+    """Lightning's loop; ConfigError where the accelerator is not there."""
+    try:
+        return pl.Trainer(
             accelerator=config.accelerator,
             devices=1,
             max_steps=config.max_steps,
@@ -253,18 +272,10 @@ def _fit(network: Network, data: _Data, *, quantiles: tuple[float, ...], folder:
             enable_model_summary=False,
             default_root_dir=folder,
         )
-        trainer.fit(task, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-        if judged and best.best_model_path:
-            task = _Task.load_from_checkpoint(
-                best.best_model_path,
-                map_location="cpu",
-                weights_only=True,
-                network=network,
-                config=config,
-                quantiles=quantiles,
-                seed=data.seed,
-            )
-    return task.network
+    except MisconfigurationException as error:
+        raise ConfigError(
+            f"training.accelerator is {config.accelerator!r}, which this machine lacks. Choose auto or cpu."
+        ) from error
 
 
 def _averaging(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
