@@ -64,9 +64,9 @@ def test_a_grid_that_begins_off_the_hour_keeps_its_phase(ingest):
     assert report.first == "2024-01-01 00:04:00"
 
 
-def test_a_given_frequency_that_nothing_steps_by_is_refused(ingest):
-    with pytest.raises(DataError, match="--freq h was given, and no two neighbouring times of a series are one such step apart"):
-        ingest(series(pd.date_range("2024-01-01", periods=30)), freq="h")
+def test_a_given_frequency_that_nothing_steps_by_is_remarked(ingest):
+    report = ingest(series(pd.date_range("2024-01-01", periods=30)), freq="h")
+    assert report.notes == ("no two neighbouring times are one step of --freq h apart; without it the step is found",)
 
 
 def test_days_and_business_days_differ_by_the_weekend(ingest):

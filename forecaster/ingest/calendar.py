@@ -25,7 +25,6 @@ UNITS = (
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 LONG_STEPS = {1: (28, 31), 3: (89, 92), 12: (365, 366)}  # months: days from one to the next
-ENOUGH_STEPS = 10  # differences among which one of the frequency that was given has to be
 MULTIPLES_WANTED = 0.95  # the share of differences that a step must divide
 STEADY, FEWEST_DIFFERENCES = 0.8, 3  # when a series is sure enough of its own step to disagree with the others
 
@@ -51,7 +50,7 @@ def find_frequency(rows: Rows, *, is_numbered: bool, alias: str | None, time_zon
     """The frequency of rows whose times are UTC or step numbers, as `alias` says or as most differences say.
 
     Series that step differently go to `faults`, unless the user gave the alias. Raises DataError when the alias is
-    unknown, when there is none and no series has two times, or when it was given and nothing steps so.
+    unknown, or when there is none and no series has two times.
     """
     codes, times = _sorted_unique(rows)
     same_series = np.diff(codes) == 0
@@ -70,13 +69,7 @@ def find_frequency(rows: Rows, *, is_numbered: bool, alias: str | None, time_zon
         clock = local if _is_day_or_longer(alias) else times
         phase = phase_of(alias, pd.DatetimeIndex(clock.astype("datetime64[ns]")))
         frequency = Frequency(alias, time_zone, phase=phase)
-    share = share_of_one_step(frequency, rows)
-    if origin == "given" and share == 0 and len(steps) >= ENOUGH_STEPS:
-        raise DataError(
-            f"--freq {alias} was given, and no two neighbouring times of a series are one such step apart. "
-            "Leave --freq out to have it found, or name the step that the data has."
-        )
-    return FoundFrequency(frequency, origin, share)
+    return FoundFrequency(frequency, origin, share_of_one_step(frequency, rows))
 
 
 def share_of_one_step(frequency: Frequency, rows: Rows) -> float:

@@ -131,6 +131,8 @@ def _placed(
             faults.add("no_frequency", "error", [Fault("no_frequency", "", "", 0, str(error).split(" Give ")[0])])
             faults.raise_if_any_stops()
             raise
+        if freq and found.share == 0:
+            gathered.notes[f"no two neighbouring times are one step of --freq {freq} apart; without it the step is found"] = None
     else:
         _check_clash(gathered, old, freq=freq, zone=zone)
         found = FoundFrequency(old, "stored", share_of_one_step(old, rows))
