@@ -17,8 +17,8 @@ import torch
 from forecaster.frequency import Frequency
 from forecaster.models.network import ModelConfig, Network, torch_threads
 from forecaster.models.plan import TrainingConfig, plan_windows
-from forecaster.models.scaler import CONTEXT, scaler_for
-from forecaster.models.training import pinball
+from forecaster.models.scaler import scaler_for
+from forecaster.models.training import changes_of, pinball
 from forecaster.models.windows import PanelWindows, TrainingWindows
 from forecaster.series import Panel
 
@@ -54,9 +54,7 @@ def steps(network: Network, batches: TrainingWindows) -> tuple[float, float, int
     wall, cpu, targets = time.monotonic(), time.process_time(), 0
     for number in range(len(batches)):
         batch = batches[number]
-        memory, _ = network.remember(batch.features, network.initial_state(len(batch.features)))
-        change = network.speak(memory[:, batch.origins], batch.ring, batch.features[:, batch.origins, CONTEXT])
-        (pinball(change, batch.target, quantiles) * batch.weight).sum().backward()
+        (pinball(changes_of(network, batch), batch.target, quantiles) * batch.weight).sum().backward()
         targets += int((batch.weight > 0).sum())
     return time.monotonic() - wall, time.process_time() - cpu, targets
 

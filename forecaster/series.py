@@ -1,4 +1,4 @@
-"""What every room speaks of: an observation, and a panel of series."""
+"""What every room speaks of: a panel of series, and the origins that forecasts are made from."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,15 +13,6 @@ from forecaster.errors import DataError
 from forecaster.frequency import Frequency, Positions
 
 Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """One value of one series at one position of the panel's calendar; y is NaN where it is known to be missing."""
-
-    unique_id: str
-    position: int
-    y: float
 
 
 @dataclass(frozen=True)

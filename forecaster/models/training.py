@@ -50,6 +50,12 @@ def pinball(change: Tensor, target: Tensor, quantiles: Tensor) -> Tensor:
     return loss + MEDIAN_SHARE * error[..., median].abs()
 
 
+def changes_of(network: Network, batch: Batch) -> Tensor:
+    """What the network adds to the base at the batch's origins, in spreads [B, O, L, Q]."""
+    memory, _ = network.remember(batch.features, network.initial_state(len(batch.features)))
+    return network.speak(memory[:, batch.origins], batch.ring, batch.features[:, batch.origins, CONTEXT])
+
+
 class _Task(pl.LightningModule):
     """The network as Lightning trains it."""
 
@@ -62,9 +68,7 @@ class _Task(pl.LightningModule):
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The weighted loss over all targets of the batch, and the number of them."""
-        memory, _ = self.network.remember(batch.features, self.network.initial_state(len(batch.features)))
-        context = batch.features[:, batch.origins, CONTEXT]
-        change = self.network.speak(memory[:, batch.origins], batch.ring, context)
+        change = changes_of(self.network, batch)
         loss = pinball(change, batch.target, self.quantiles.to(change.device))
         return (loss * batch.weight).sum(), (batch.weight > 0).sum()
 
@@ -188,8 +192,7 @@ def stretch_of(network: Network, tail: TailWindows, quantiles: tuple[float, ...]
     with torch.inference_mode():
         for number in range(len(tail)):
             batch = tail[number]
-            memory, _ = network.remember(batch.features, network.initial_state(len(batch.features)))
-            change = network.speak(memory[:, batch.origins], batch.ring, batch.features[:, batch.origins, CONTEXT])
+            change = changes_of(network, batch)
             centre = change[..., median, None]
             for k, stretch in enumerate(grid):
                 loss = pinball(centre + stretch * (change - centre), batch.target, levels)
