@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,17 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
-from numpy.typing import NDArray
 
 from forecaster.errors import ConfigError, DataError, StateError
 from forecaster.frequency import Frequency
+from forecaster.ingest.parts import panel_of, parts_of
 from forecaster.ingest.report import vars_of
 from forecaster.series import Panel
 
 SCHEMA_VERSION = 1
-POSITIONS_PER_PART, MOST_PARTS = 500_000, 64
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -123,7 +119,7 @@ class PanelStore:
             raise StateError(f"panel {name!r} was changed by another ingest meanwhile. Run this one again.")
         _clear(folder, keep=old.rows if old else None)
         rows = f"rows-{panel.fingerprint}-{os.urandom(3).hex()}"
-        files = _write_parts(folder / rows, panel)
+        files = _write_files(folder / rows, panel)
         manifest = self._describe(name, panel, rows, files, sources=sources, faults=faults, old=old)
         _replace_synced(folder / "manifest.json", json.dumps(asdict(manifest), indent=1).encode())
         _sync(self.root)
@@ -138,7 +134,7 @@ class PanelStore:
 
     def _read(self, name: str, manifest: Manifest) -> Panel:
         folder = self.folder(name) / manifest.rows
-        tables = []
+        parts = []
         for file, size, sha256 in manifest.files:
             try:
                 data = (folder / file).read_bytes()
@@ -146,18 +142,8 @@ class PanelStore:
                 raise StateError(f"panel {name!r}: {folder / file} is gone ({error.strerror}). {_again(folder)}") from error
             if len(data) != size or hashlib.sha256(data).hexdigest() != sha256:
                 raise StateError(f"panel {name!r}: {folder / file} is not what was written. {_again(folder)}")
-            tables.append(pyarrow.parquet.read_table(pa.BufferReader(data), columns=["unique_id", "position", "y"]))
-        frequency = Frequency(**manifest.frequency)
-        table = pa.concat_tables(tables).combine_chunks()
-        encoded = table["unique_id"].cast(pa.string()).combine_chunks().dictionary_encode()
-        names = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
-        order = np.argsort(names, kind="stable")
-        rank = np.empty(len(names), dtype=np.int64)
-        rank[order] = np.arange(len(names))
-        codes = rank[encoded.indices.to_numpy().astype(np.int64)]
-        positions = table["position"].to_numpy()
-        values = table["y"].to_numpy()
-        return Panel.from_codes(tuple(names[order]), codes, positions=positions, values=values, frequency=frequency)
+            parts.append(data)
+        return panel_of(parts, Frequency(**manifest.frequency))
 
     def _describe(
         self,
@@ -197,41 +183,15 @@ def time_range(panel: Panel) -> tuple[str, str]:
     return str(labels.iloc[0]), str(labels.iloc[1])
 
 
-def part_of(unique_id: str, parts: int) -> int:
-    """The part that a series lies in: a stable hash, the same in every process.
-
-    >>> part_of("H1", 8)
-    0
-    """
-    return zlib.crc32(unique_id.encode()) % parts
-
-
-def _write_parts(folder: Path, panel: Panel) -> list[tuple[str, int, str]]:
-    """Writes a panel's rows in parts, synced, and lists them."""
+def _write_files(folder: Path, panel: Panel) -> list[tuple[str, int, str]]:
+    """Writes the files of a panel, synced, and lists them."""
     folder.mkdir()
-    count = min(MOST_PARTS, 1 + len(panel.values) // POSITIONS_PER_PART)
-    part_numbers = np.asarray([part_of(series, count) for series in panel.ids])
     files = []
-    for number in range(count):
-        chosen = np.flatnonzero(part_numbers == number)
-        if len(chosen):
-            sink = pa.BufferOutputStream()
-            pyarrow.parquet.write_table(_table(panel.select(chosen.tolist())), sink, compression="zstd")
-            data = sink.getvalue().to_pybytes()
-            file = f"part-{number:03}.parquet"
-            _write_synced(folder / file, data)
-            files.append((file, len(data), hashlib.sha256(data).hexdigest()))
+    for name, data in parts_of(panel):
+        _write_synced(folder / name, data)
+        files.append((name, len(data), hashlib.sha256(data).hexdigest()))
     _sync(folder)
     return files
-
-
-def _table(panel: Panel) -> pa.Table:
-    """A panel in long format; `position` is what this program reads, `ds` is for other readers."""
-    series: NDArray[np.int32] = np.repeat(np.arange(len(panel), dtype=np.int32), panel.lengths)
-    positions = np.arange(len(panel.values)) + np.repeat(panel.starts - panel.offsets[:-1], panel.lengths)
-    ids = pa.DictionaryArray.from_arrays(pa.array(series), pa.array(panel.ids, type=pa.string()))
-    stamps = np.asarray(panel.frequency.timestamps(positions))
-    return pa.table({"unique_id": ids, "ds": stamps, "position": positions, "y": panel.values})
 
 
 @contextlib.contextmanager
