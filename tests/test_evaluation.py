@@ -152,7 +152,7 @@ def test_other_names_and_hence_another_order_of_series_change_no_score():
     panel = waves()
     backwards = panel.select(range(len(panel) - 1, -1, -1))
     renamed = replace(backwards, ids=panel.ids)
-    plain, other = (compare([Repeat("naive2"), Repeat("gru", 4)], given) for given in (panel, renamed))
+    plain, other = (compare([Repeat("naive2"), Repeat("gru", 4)], given, stride=2) for given in (panel, renamed))
     for row in plain.rows:
         for metric in (*METRICS, "owa"):
             assert getattr(other.row(row.forecaster), metric) == pytest.approx(getattr(row, metric), rel=1e-12)

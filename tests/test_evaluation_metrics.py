@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from utilsforecast import losses
 
-from forecaster.evaluation.metrics import METRICS, SCORE_QUANTILES, error_scale, group_means, means, tally
+from forecaster.evaluation.metrics import METRICS, SCORE_QUANTILES, crps, error_scale, group_means, means, tally
 from forecaster.forecast import DECILES, quantile_column
 
 SERIES, LEADS, SEASON = 5, 7, 4
@@ -75,6 +75,16 @@ def test_msis_is_the_sum_that_the_m4_guide_writes():
         assert scored(y, forecast, histories)["msis"][b] == pytest.approx(total / LEADS / scale, rel=1e-12)
 
 
+def test_crps_of_many_quantiles_is_that_of_the_distribution():
+    from scipy.stats import norm
+
+    quantiles = tuple((np.arange(2_000) + 0.5) / 2_000)
+    y = np.array([-1.5, 0.0, 0.7])
+    exact = y * (2 * norm.cdf(y) - 1) + 2 * norm.pdf(y) - 1 / np.sqrt(np.pi)  # Gneiting, Raftery 2007, eq. 22
+    ours = crps(y, np.broadcast_to(norm.ppf(quantiles), (3, 2_000)), quantiles)
+    np.testing.assert_allclose(ours, exact, atol=1e-3)  # the step of the quantiles
+
+
 def test_a_table_worked_by_hand():
     y = np.array([[10.0, 20.0], [0.0, 5.0]])
     forecast = np.repeat(np.array([[12.0, 16.0], [0.0, 15.0]])[..., None], len(SCORE_QUANTILES), axis=-1)
@@ -97,20 +107,24 @@ def test_group_means_are_over_series_and_wql_over_all_values():
     assert group["wql"] == pytest.approx(2 / 102)
 
 
+@settings(deadline=None)
 @given(arrays(float, (3, 4), elements=st.floats(-1e6, 1e6, allow_subnormal=False)))
 def test_a_perfect_forecast_scores_zero(y):
     ours = scored(y, np.repeat(y[..., None], len(SCORE_QUANTILES), axis=-1))
-    assert all((ours[metric] == 0).all() for metric in ("smape", "mase", "wql", "msis", "mae", "rmse", "bias"))
+    assert all(
+        (ours[metric] == 0).all() for metric in ("smape", "mase", "wql", "msis", "mae", "rmse", "bias", "crps", "width_80")
+    )
     assert (ours["coverage_80"] == 1).all()
     assert (ours["coverage_95"] == 1).all()
 
 
+@settings(deadline=None)
 @given(st.permutations(range(SERIES)), st.floats(0.001, 1000))
 def test_order_and_unit_of_the_series_do_not_matter(order, unit):
     y, forecast, histories = one_panel()
     plain = scored(y, forecast, histories)
     other = scored(unit * y[order], unit * forecast[order], [unit * histories[b] for b in order])
-    for metric in ("smape", "mase", "wql", "coverage_80", "msis"):
+    for metric in ("smape", "mase", "wql", "coverage_80", "msis", "width_80"):
         np.testing.assert_allclose(other[metric], plain[metric][order], rtol=1e-9)
 
 
@@ -120,7 +134,7 @@ def test_a_missing_actual_takes_its_pair_out_and_nothing_else():
     kept = [lead for lead in range(LEADS) if lead != 3]
     ours, shorter = scored(y, forecast), scored(y[2:3, kept], forecast[2:3, kept])
     for metric in METRICS:
-        assert ours[metric][2] == pytest.approx(shorter[metric][0], rel=1e-12)
+        assert ours[metric][2] == pytest.approx(shorter[metric][0], rel=1e-12, nan_ok=metric == "revision")
 
 
 def test_a_series_without_any_actual_has_no_score():

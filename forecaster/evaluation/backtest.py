@@ -5,7 +5,7 @@ the first origin and the last one are in reach of a forecaster that breaks its p
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,11 +158,8 @@ def known_part(panel: Panel, origins: Origins) -> tuple[Panel, Origins]:
     """
     last = np.zeros(len(panel), dtype=np.int64)
     np.maximum.at(last, origins.index, origins.known)
+    past = panel.drop_last(panel.lengths - last)
     kept = np.flatnonzero(last)
-    within = np.arange(len(panel.values)) - np.repeat(panel.offsets[:-1], panel.lengths)
-    values = panel.values[within < np.repeat(last, panel.lengths)]
-    offsets = np.concatenate([[0], np.cumsum(last[kept])]).astype(np.int64)
-    past = Panel(tuple(panel.ids[b] for b in kept), panel.starts[kept], offsets, values, panel.frequency)
     return past, Origins(np.searchsorted(kept, origins.index), origins.known)
 
 
@@ -219,4 +216,4 @@ def _with_another_future(panel: Panel, origins: Origins) -> Panel:
     future = within >= np.repeat(known, panel.lengths)
     other = 1_000 * (1 + np.abs(np.nan_to_num(panel.values))) * np.where(within % 2, -1.0, 1.0)
     other[within % 7 == 3] = np.nan
-    return Panel(panel.ids, panel.starts, panel.offsets, np.where(future, other, panel.values), panel.frequency)
+    return replace(panel, values=np.where(future, other, panel.values))

@@ -31,6 +31,9 @@ class LeaderboardRow:
     mae: float = math.nan
     rmse: float = math.nan
     bias: float = math.nan
+    crps: float = math.nan
+    width_80: float = math.nan
+    revision: float = math.nan
     series: int = 0
     origins: int = 0
     pairs: int = 0

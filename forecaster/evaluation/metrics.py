@@ -17,8 +17,11 @@ from forecaster.series import Panel, Values
 SCORE_QUANTILES = (0.025, *DECILES, 0.975)
 
 # What is summed for each pair; `tally` fills the last axis in this order.
-SUMS = ("pairs", "smape", "absolute", "squared", "error", "pinball", "actual", "inside_80", "inside_95", "interval_95")
-METRICS = ("smape", "mase", "wql", "coverage_80", "coverage_95", "msis", "mae", "rmse", "bias")
+SUMS = (
+    *("pairs", "smape", "absolute", "squared", "error", "pinball", "actual", "inside_80", "inside_95", "interval_95"),
+    *("crps", "width_80", "revision", "revised"),
+)
+METRICS = ("smape", "mase", "wql", "coverage_80", "coverage_95", "msis", "mae", "rmse", "bias", "crps", "width_80", "revision")
 
 
 def symmetric_percentage_error(y: Values, forecast: Values) -> Values:
@@ -43,6 +46,22 @@ def pinball_loss(y: Values, forecast: Values, quantile: float) -> Values:
     """
     error = y - forecast
     return np.maximum(quantile * error, (quantile - 1) * error)
+
+
+def crps(y: Values, forecast: Values, quantiles: Sequence[float]) -> Values:
+    """Twice the pinball loss integrated over all quantiles, each standing for those nearest to it: y [...], forecast [..., Q].
+
+    Of the median alone it is the absolute error; of ever more quantiles it becomes the continuous ranked probability score.
+    Source: Laio, Tamea 2007, doi:10.5194/hess-11-1267-2007, eq. 10; Gneiting, Ranjan 2011, doi:10.1198/jbes.2010.08110.
+
+    >>> crps(np.array([10.0]), np.array([[8.0]]), (0.5,)), crps(np.array([10.0]), np.array([[9.0, 10.0, 11.0]]), (0.1, 0.5, 0.9))
+    (array([2.]), array([0.12]))
+    """
+    edges = np.concatenate([[0.0], (np.asarray(quantiles[1:]) + np.asarray(quantiles[:-1])) / 2, [1.0]])
+    total = np.zeros(y.shape)
+    for q, (quantile, share) in enumerate(zip(quantiles, np.diff(edges), strict=True)):
+        total += 2 * share * pinball_loss(y, forecast[..., q], quantile)
+    return total
 
 
 def interval_score(y: Values, lower: Values, upper: Values, *, outside: float) -> Values:
@@ -79,11 +98,12 @@ def error_scales(panel: Panel, index: NDArray[np.int64], known: NDArray[np.int64
     )
 
 
-def tally(y: Values, forecast: Values, quantiles: Sequence[float]) -> Values:
+def tally(y: Values, forecast: Values, quantiles: Sequence[float], *, before: Values | None = None) -> Values:
     """The terms of every metric, for each pair, in the order of SUMS; zero where y is NaN.
 
-    y [B, L], forecast [B, L, Q] -> [B, L, K]. A metric whose quantiles were not forecast has NaN for its term, so it
-    stays undefined in every mean.
+    y [B, L], forecast [B, L, Q], quantiles ascending -> [B, L, K]. A metric whose quantiles were not forecast has NaN for
+    its term, so it stays undefined in every mean. `before` [B, L] is what the forecaster's previous median said of the same
+    positions, NaN where it said nothing; a revision needs no actual value.
     """
     column = {quantile: forecast[..., q] for q, quantile in enumerate(quantiles)}
     absent = np.full_like(y, np.nan)
@@ -103,9 +123,16 @@ def tally(y: Values, forecast: Values, quantiles: Sequence[float]) -> Values:
         _inside(y, low_80, high_80),
         _inside(y, low_95, high_95),
         interval_score(y, low_95, high_95, outside=0.05),
+        crps(y, forecast, quantiles),
+        high_80 - low_80,
+        absent,
+        absent,
     )
     table = np.stack(terms, axis=-1)
     table[np.isnan(y)] = 0.0
+    change = np.abs(median - before) if before is not None else absent
+    table[..., SUMS.index("revision")] = np.nan_to_num(change)
+    table[..., SUMS.index("revised")] = ~np.isnan(change)
     return table
 
 
@@ -119,13 +146,17 @@ def means(sums: Values, scale: Values) -> dict[str, Values]:
 
     Coverage is a share between 0 and 1. WQL is 2 * sum of pinball losses / sum |y|, the mean over the nine deciles
     (Source: Park et al. 2022, arXiv:2111.06581, as GluonTS's mean_wQuantileLoss); it is 0 for 0 / 0, and undefined where
-    the actuals are all 0 and the forecasts are not. Bias is forecast - y: above 0, it forecasts too much.
+    the actuals are all 0 and the forecasts are not. Bias is forecast - y: above 0, it forecasts too much. Width, that of
+    the 80 % interval, is scaled like MASE, and so is revision, the mean absolute change of the forecast for the same position
+    from one origin to the next (Source: Van Belle, Crevits, Verbeke 2023, doi:10.1016/j.ijforecast.2022.06.007): 0 for the
+    most stable one, undefined where origins are a horizon or more apart. CRPS, MAE, RMSE and bias are in the data's unit.
     """
     part = {name: sums[..., k] for k, name in enumerate(SUMS)}
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = {name: part[name] / part["pairs"] for name in SUMS}
         wql = part["pinball"] / part["actual"]
         wql = np.where(part["actual"] == 0, np.where(part["pinball"] == 0, 0.0, np.nan), wql)
+        revision = part["revision"] / part["revised"] / scale
     return {
         "smape": mean["smape"],
         "mase": mean["absolute"] / scale,
@@ -136,6 +167,9 @@ def means(sums: Values, scale: Values) -> dict[str, Values]:
         "mae": mean["absolute"],
         "rmse": np.sqrt(mean["squared"]),
         "bias": mean["error"],
+        "crps": mean["crps"],
+        "width_80": mean["width_80"] / scale,
+        "revision": revision,
     }
 
 

@@ -5,31 +5,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from forecaster.evaluation.backtest import Backtest
-from forecaster.evaluation.metrics import METRICS, SUMS, error_scales, group_means, means, tally
+from forecaster.evaluation.ledger import Index, Ledger, ScoredRows, Tally, scored_rows
+from forecaster.evaluation.metrics import SUMS, group_means, means
 from forecaster.forecast import Forecast
 from forecaster.frequency import Frequency, Positions
 from forecaster.series import Panel, Values
 
 ROWS_AT_ONCE = 2_048  # 48 leads of 11 quantiles: 9 MB, whatever the number of origins
-
-Index = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What one forecaster has lost: sums of `metrics.SUMS` for each row [B, K], and means over series for each lead [L].
-
-    It gave no number for `missing` known values, and nothing could stand in for `skipped` of them.
-    """
-
-    rows: Values
-    by_lead: dict[str, Values]
-    missing: int
-    skipped: int
-    notes: int
 
 
 @dataclass(frozen=True)
@@ -71,50 +55,20 @@ def score(backtest: Backtest, *, history: Panel, actuals: Values, season_length:
         nothing = np.zeros(0, dtype=np.int64)
         return Scores((), np.zeros(0), nothing, nothing, history.frequency, reference, {}, backtest.failures)
     some = next(iter(backtest.forecasts.values()))
-    ids, series = np.unique(np.asarray(some.ids, dtype=object), return_inverse=True)
-    first = np.full(len(ids), np.iinfo(np.int64).max)
-    np.minimum.at(first, series, some.origins)
-    place = {unique_id: b for b, unique_id in enumerate(history.ids)}
-    index = np.array([place[unique_id] for unique_id in ids], dtype=np.int64)
-    scale = error_scales(history, index, first - history.starts[index] + 1, season_length)
+    rows = scored_rows(some.ids, some.origins, history, season_length)
     stand_in = backtest.forecasts.get(reference)
-    tallies = {
-        name: _tally(forecast, actuals, stand_in=stand_in, series=series, scale=scale)
-        for name, forecast in backtest.forecasts.items()
-    }
-    names = tuple(str(unique_id) for unique_id in ids)
-    return Scores(names, scale, series, some.origins, some.frequency, reference, tallies, backtest.failures)
+    tallies = {name: _tally(forecast, actuals, stand_in=stand_in, rows=rows) for name, forecast in backtest.forecasts.items()}
+    return Scores(rows.ids, rows.scale, rows.series, rows.origins, some.frequency, reference, tallies, backtest.failures)
 
 
-def _tally(forecast: Forecast, actuals: Values, *, stand_in: Forecast | None, series: Index, scale: Values) -> Tally:
-    sums = np.zeros((len(forecast.ids), len(SUMS)))
-    by_lead = {name: np.zeros((2, forecast.horizon)) for name in METRICS}  # the sum over series, and how many there are
-    lead_sums = np.zeros((forecast.horizon, len(SUMS)))
-    missing = skipped = 0
-    for rows in _chunks(series, forecast.origins):
-        values, y = forecast.values[rows], actuals[rows]
-        absent = _without_numbers(values)
-        missing += int((absent & ~np.isnan(y)).sum())
-        if absent.any():
-            if stand_in is not None:
-                values = np.where(absent[..., None], stand_in.values[rows], values)
-            absent = _without_numbers(values)
-            skipped += int((absent & ~np.isnan(y)).sum())
-            values, y = np.where(absent[..., None], 0.0, values), np.where(absent, np.nan, y)
-        table = tally(y, values, forecast.quantiles)
-        sums[rows] = table.sum(axis=1)
-        codes, first = np.unique(series[rows], return_index=True)
-        cells = np.add.reduceat(table, first, axis=0)  # [S of this chunk, L, K]
-        lead_sums += cells.sum(axis=0)
-        for name, part in means(cells, scale[codes][:, None]).items():
-            by_lead[name] += np.nansum(part, axis=0), (~np.isnan(part)).sum(axis=0)
-    lead_means = {name: np.divide(total, n, out=np.full_like(n, np.nan), where=n > 0) for name, (total, n) in by_lead.items()}
-    lead_means["wql"] = means(lead_sums, np.ones(forecast.horizon))["wql"]
-    return Tally(sums, lead_means, missing, skipped, len(forecast.notes))
-
-
-def _without_numbers(values: Values) -> NDArray[np.bool_]:
-    return np.asarray(~np.isfinite(values).all(axis=-1))
+def _tally(forecast: Forecast, actuals: Values, *, stand_in: Forecast | None, rows: ScoredRows) -> Tally:
+    ledger = Ledger(rows, forecast.horizon, forecast.quantiles)
+    for chunk in _chunks(rows.series, rows.origins):
+        ledger.open(int(rows.series[chunk[0]]), int(rows.series[chunk[-1]]) + 1)
+        instead = None if stand_in is None else stand_in.values[chunk]
+        ledger.enter(chunk, forecast.values[chunk], actuals[chunk], stand_in=instead)
+        ledger.close()
+    return ledger.tally(len(forecast.notes))
 
 
 def _chunks(series: Index, origins: Positions) -> Iterator[Index]:

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 from forecaster.evaluation.leaderboard import Leaderboard, LeaderboardRow, leaderboard_rows
-from forecaster.evaluation.metrics import mean_of_defined, means
+from forecaster.evaluation.losses import loss_shares
+from forecaster.evaluation.metrics import mean_of_defined
 from forecaster.series import Values
 
 FEWEST_UNITS = 10  # below it, a standard error says more about luck than about the forecasters
@@ -97,13 +98,13 @@ def paired_difference(leaderboard: Leaderboard, better: str, worse: str) -> Pair
     scores, measure = leaderboard.scores, leaderboard.measure
     difference = getattr(leaderboard.row(worse), measure) - getattr(leaderboard.row(better), measure)
     worse_sums, better_sums = scores.series_sums(worse), scores.series_sums(better)
-    by_series = _shares(leaderboard, worse_sums, scores.scale) - _shares(leaderboard, better_sums, scores.scale)
+    by_series = loss_shares(scores, measure, worse_sums, scores.scale) - loss_shares(scores, measure, better_sums, scores.scale)
     by_series = by_series[~np.isnan(by_series)]
     if len(by_series) >= FEWEST_UNITS:
         return PairedDifference(difference, _margin(by_series, len(by_series)), len(by_series), "series")
     scale = scores.scale[scores.series]
     worse_rows, better_rows = scores.tallies[worse].rows, scores.tallies[better].rows
-    by_row = _shares(leaderboard, worse_rows, scale) - _shares(leaderboard, better_rows, scale)
+    by_row = loss_shares(scores, measure, worse_rows, scale) - loss_shares(scores, measure, better_rows, scale)
     at, place = np.unique(scores.origins, return_inverse=True)
     by_origin = np.array([float(mean_of_defined(by_row[place == k])) for k in range(len(at))])
     at, by_origin = at[~np.isnan(by_origin)], by_origin[~np.isnan(by_origin)]
@@ -111,21 +112,6 @@ def paired_difference(leaderboard: Leaderboard, better: str, worse: str) -> Pair
     apart = float(np.diff(at).mean()) / horizon if len(at) > 1 else 1.0
     units = int(np.ceil(len(by_origin) * min(1.0, apart)))
     return PairedDifference(difference, _margin(by_origin, units), units, "origins")
-
-
-def _shares(leaderboard: Leaderboard, sums: Values, scale: Values) -> Values:
-    """What each series, or row, puts into the measure, so that the mean over the series is the measure itself."""
-    part = means(sums, scale)
-    if leaderboard.measure != "owa":
-        return part[leaderboard.measure]
-    reference = leaderboard.scores.group_means(leaderboard.scores.reference)
-    scored = ~np.isnan(part["smape"])
-    total = np.zeros(len(sums))
-    for metric in ("smape", "mase"):
-        defined = ~np.isnan(part[metric])
-        weight = scored.sum() / max(int(defined.sum()), 1)  # a series without MASE is in the other mean only
-        total += np.where(defined, part[metric], 0.0) * weight / reference[metric] / 2
-    return np.where(scored, total, np.nan)
 
 
 def _margin(differences: Values, units: int) -> float:
