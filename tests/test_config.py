@@ -23,7 +23,7 @@ def test_a_configuration_that_is_shipped_can_be_read_and_written(path: Path, tmp
         (b"modle: {}", r"modle is not a setting; did you mean model\?"),
         (b"model: {hiden_size: 3}", r"model.hiden_size is not a setting; did you mean hidden_size\?"),
         (b"training: {zzz: 3}", r"training.zzz is not a setting; known here: max_steps, "),
-        (b"model: {cell: gruu}", "model.cell is 'gruu'; choose gru"),
+        (b"model: {cell: gruu}", "model.cell is 'gruu'; choose smoothing"),
         (b"model: {hidden_size: many}", "model.hidden_size is 'many'; input should be a valid integer"),
         (b"model: 3", "model is 3; "),
         (b"horizon: 0", "horizon is 0; input should be greater than or equal to 1"),

@@ -21,7 +21,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cell: Literal["gru"] = "gru"
+    cell: Literal["smoothing", "adaptive", "no_carry", "gru_no_reset", "gru", "gru_reset_before", "rnn", "lstm"] = "gru"
     hidden_size: int = Field(default=128, ge=1, le=4096)
     layers: int = Field(default=1, ge=1, le=8)
     head_size: int = Field(default=256, ge=1, le=8192)
