@@ -2,17 +2,18 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from forecaster.covariates import Known, Static, Values, static_column
 from forecaster.errors import DataError
 from forecaster.frequency import Frequency, Positions
 
-Values = NDArray[np.float64]
+__all__ = ["Known", "Origins", "Panel", "Static", "Values"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Panel:
     """Series of one frequency, each without holes: what was not observed stands as NaN.
 
     Series b holds `values[offsets[b]:offsets[b + 1]]`, at consecutive positions from `starts[b]`. Ids are sorted and
-    differ. B series, N values: ids [B], starts [B], offsets [B + 1], values [N].
+    differ. B series, N values: ids [B], starts [B], offsets [B + 1], values [N]. With covariates (`known`), a series runs from
+    its first to its last observed value; the covariates may reach further on either side.
 
     >>> frame = pd.DataFrame({"unique_id": ["a", "a", "b"], "ds": [1, 3, 2], "y": [5.0, 7.0, 1.0]})
     >>> panel = Panel.from_frame(frame, Frequency("step", is_numbered=True))
@@ -33,17 +35,31 @@ class Panel:
     offsets: NDArray[np.int64]
     values: Values
     frequency: Frequency
+    known: Known | None = None
+    static: Static | None = None
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame, frequency: Frequency) -> "Panel":
+    def from_frame(
+        cls, frame: pd.DataFrame, frequency: Frequency, *, known: Sequence[str] = (), static: Sequence[str] = ()
+    ) -> "Panel":
         """A panel of rows in long format: columns unique_id, ds (naive UTC timestamps or step numbers) and y.
 
-        Raises DataError when a series has two rows at one position; `ingest` reports such faults with file and row.
+        `known` names columns of covariates, which rows after a series' last value carry into its future, and `static` columns
+        that never change in a series. Raises DataError when a series has two rows at one position, or two values of what
+        never changes; `ingest` reports such faults with file and row.
         """
-        ids = frame["unique_id"].astype(str).to_numpy(dtype=object)
+        codes, names = pd.factorize(frame["unique_id"].astype(str).to_numpy(dtype=object), sort=True)
+        ids = tuple(str(name) for name in names)
         stamps = frame["ds"].to_numpy()
         positions = frequency.positions(stamps if frequency.is_numbered else pd.DatetimeIndex(stamps))
-        return cls.from_positions(ids, positions, values=frame["y"].to_numpy(dtype=np.float64), frequency=frequency)
+        values = frame["y"].to_numpy(dtype=np.float64)
+        inside = within_observed(codes, positions, values, ids=ids) if known else np.ones(len(values), dtype=bool)
+        panel = cls.from_codes(ids, codes[inside], positions=positions[inside], values=values[inside], frequency=frequency)
+        if known:
+            covariates = frame[list(known)].to_numpy(dtype=np.float64)
+            known_rows = Known.from_rows(tuple(known), codes, positions=positions, values=covariates, carried_to=panel.ends)
+            panel = replace(panel, known=known_rows)
+        return replace(panel, static=_static_of(frame, codes, ids, tuple(static))) if static else panel
 
     @classmethod
     def from_positions(cls, ids: NDArray[np.object_], positions: Positions, *, values: Values, frequency: Frequency) -> "Panel":
@@ -96,8 +112,14 @@ class Panel:
         table[columns >= width - lengths[:, None]] = self.values
         return table
 
+    def known_at(self, index: NDArray[np.int64], positions: Positions) -> Values:
+        """The covariates [R, L, K] of series `index` [R] at positions [R, L]; NaN where they are unknown."""
+        return np.empty((*positions.shape, 0)) if self.known is None else self.known.at(index, positions)
+
     def drop_last(self, steps: int | NDArray[np.int64]) -> "Panel":
         """The panel as it was known so many positions before the end of each series; those not yet begun are left out.
+
+        Covariates stay as far as they reach: their future was known.
 
         >>> frame = pd.DataFrame({"unique_id": ["a", "a", "b"], "ds": [1, 2, 2], "y": [5.0, 6.0, 1.0]})
         >>> Panel.from_frame(frame, Frequency("step", is_numbered=True)).drop_last(1).ids
@@ -115,21 +137,42 @@ class Panel:
         parts = [self.series(b)[: kept[b]] for b in chosen]
         offsets = np.concatenate([[0], np.cumsum(kept[chosen])]).astype(np.int64)
         values = np.concatenate(parts) if parts else np.empty(0)
-        return Panel(tuple(self.ids[b] for b in chosen), self.starts[chosen], offsets, values, self.frequency)
+        known = self.known.select(chosen) if self.known is not None else None
+        static = self.static.select(chosen) if self.static is not None else None
+        return Panel(tuple(self.ids[b] for b in chosen), self.starts[chosen], offsets, values, self.frequency, known, static)
 
     def to_frame(self) -> pd.DataFrame:
-        """The panel in long format, one row for each position: unique_id, ds (as a user reads it), y."""
-        lengths = self.lengths
-        positions = np.arange(len(self.values)) + np.repeat(self.starts - self.offsets[:-1], lengths)
-        ids = np.repeat(np.asarray(self.ids, dtype=object), lengths)
-        return pd.DataFrame({"unique_id": ids, "ds": self.frequency.labels(positions), "y": self.values})
+        """The panel in long format, one row for each position: unique_id, ds (as a user reads it), y, then covariates.
+
+        Where covariates reach further than the values, rows with an empty y hold them.
+        """
+        starts, ends = self.starts, self.ends
+        if self.known is not None:
+            there = self.known.lengths > 0
+            starts = np.where(there, np.minimum(starts, self.known.starts), starts)
+            ends = np.where(there, np.maximum(ends, self.known.ends), ends)
+        codes, positions = spread_out(starts, ends - starts + 1)
+        y = np.full(len(codes), np.nan)
+        inside = (positions >= self.starts[codes]) & (positions <= self.ends[codes])
+        y[inside] = self.values
+        frame = pd.DataFrame(
+            {"unique_id": np.asarray(self.ids, dtype=object)[codes], "ds": self.frequency.labels(positions), "y": y}
+        )
+        if self.known is not None:
+            frame[list(self.known.names)] = self.known.given_at(codes, positions)
+        if self.static is not None:
+            for name, column in zip(self.static.names, self.static.columns, strict=True):
+                frame[name] = column[codes]
+        return frame
 
     @cached_property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that change with any id, position, value or the frequency."""
+        """Twelve hexadecimal digits that change with any id, position, value, covariate or the frequency."""
         digest = hashlib.sha256(repr((self.frequency, self.ids)).encode())
         for part in (self.starts, self.offsets, self.values):
             digest.update(np.ascontiguousarray(part).tobytes())
+        for beside in (self.known, self.static):
+            digest.update(beside.to_bytes() if beside is not None else b"")
         return digest.hexdigest()[:12]
 
 
@@ -159,3 +202,48 @@ class Origins:
     def positions(self, panel: Panel) -> Positions:
         """The position of the last value seen, for each row."""
         return np.asarray(panel.starts[self.index] + self.known - 1)
+
+
+def spread_out(starts: Positions, lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], Positions]:
+    """The rows of series of so many consecutive positions: which series, and which position.
+
+    >>> spread_out(np.array([5, 9]), np.array([2, 1]))
+    (array([0, 0, 1]), array([5, 6, 9]))
+    """
+    codes = np.repeat(np.arange(len(lengths)), lengths)
+    first = np.cumsum(lengths) - lengths
+    return codes, np.arange(len(codes)) + np.repeat(starts - first, lengths)
+
+
+def within_observed(codes: NDArray[np.int64], positions: Positions, values: Values, *, ids: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Which rows [N] lie between the first and the last observed value of their series; the others hold covariates only.
+
+    Raises DataError for a series of which nothing was observed.
+    """
+    seen = ~np.isnan(values)
+    first, last = np.full(len(ids), np.iinfo(np.int64).max), np.full(len(ids), np.iinfo(np.int64).min)
+    np.minimum.at(first, codes[seen], positions[seen])
+    np.maximum.at(last, codes[seen], positions[seen])
+    if (first > last).any():
+        name = ids[int(np.argmax(first > last))]
+        raise DataError(f"series {name!r} has covariates and no value; expected one value or more. Leave the series out.")
+    return np.asarray((positions >= first[codes]) & (positions <= last[codes]))
+
+
+def _static_of(frame: pd.DataFrame, codes: NDArray[np.int64], ids: tuple[str, ...], names: tuple[str, ...]) -> Static:
+    """What never changes in the series of a frame; raises DataError where it does."""
+    columns = []
+    for name in names:
+        known = frame[name].notna().to_numpy()
+        pairs = pd.DataFrame({"code": codes[known], "cell": frame[name][known].to_numpy()}).drop_duplicates()
+        twice = pairs.loc[pairs["code"].duplicated(), "code"]
+        if len(twice):
+            found = " and ".join(repr(cell) for cell in pairs.loc[pairs["code"] == twice.iloc[0], "cell"].tolist()[:2])
+            raise DataError(
+                f"series {ids[int(twice.iloc[0])]!r}: {name} is {found}; expected what never changes in a series. Take it out."
+            )
+        cells: list[float | str | None] = [None] * len(ids)
+        for code, cell in zip(pairs["code"].tolist(), pairs["cell"].tolist(), strict=True):
+            cells[code] = cell if isinstance(cell, str) else float(cell)
+        columns.append(static_column([None if cell == "" else cell for cell in cells]))
+    return Static(names, tuple(columns))
