@@ -100,6 +100,17 @@ def ingest(
     id_column: Annotated[str | None, typer.Option(help="Column of the series' names.")] = None,
     time_column: Annotated[str | None, typer.Option(help="Column of times, or of step numbers.")] = None,
     value_column: Annotated[str | None, typer.Option(help="Column of values.")] = None,
+    known: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="A covariate known ahead, such as a price: rows with an empty value hold its future. May be repeated.",
+        ),
+    ] = None,
+    static: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="What never changes in a series, such as a region. May be repeated."),
+    ] = None,
     layout: Annotated[Layout, typer.Option(help="long: a row is a value; wide: a column is a series.")] = "auto",
     file_format: Annotated[FileFormat, typer.Option("--format", help="Format of the files.")] = "auto",
     encoding: Annotated[str | None, typer.Option(help="Encoding of text files; UTF-8 otherwise.")] = None,
@@ -123,6 +134,8 @@ def ingest(
     `forecast ingest sales.csv --name sales`
 
     `forecast ingest 'meters/*.csv.gz' --name meters --time-zone Europe/Berlin --duplicates last`
+
+    `forecast ingest shops.csv --name shops --known price --known promotion --static region`
     """
     with mistakes_told():
         from forecaster.ingest import ColumnNames, IngestPolicies, PanelStore, ingest_files
@@ -147,7 +160,7 @@ def ingest(
                 name,
                 store=PanelStore(Home.here().panels),
                 policies=policies,
-                columns=ColumnNames(id_column, time_column, value_column),
+                columns=ColumnNames(id_column, time_column, value_column, tuple(known or ()), tuple(static or ())),
                 freq=freq,
                 time_zone=time_zone,
                 layout=layout,

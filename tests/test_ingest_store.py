@@ -149,8 +149,8 @@ def test_a_damaged_manifest_is_named(content, store):
 def test_a_manifest_of_a_later_program_is_refused(store):
     store.write("demand", constant_panel(1))
     path = store.root / "demand" / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 2}))
-    with pytest.raises(StateError, match="has schema version 2; this program reads 1"):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 3}))
+    with pytest.raises(StateError, match="has schema version 3; this program reads 2"):
         store.load("demand")
 
 

@@ -19,7 +19,7 @@ def check_gaps(placed: Placed, stored: Panel | None, policies: IngestPolicies, f
     """Names the gaps between rows, and between them and what is stored; and series that would be nearly nothing but gaps."""
     rows = placed.rows
     codes, positions, source = rows.codes, placed.positions, np.arange(len(rows))
-    begin, end = _stored_span(rows.ids, stored)
+    begin, end = stored_span(rows.ids, stored)
     known = np.flatnonzero(begin <= end)
     codes = np.concatenate([codes, known, known])
     positions = np.concatenate([positions, begin[known], end[known]])
@@ -43,6 +43,27 @@ def check_gaps(placed: Placed, stored: Panel | None, policies: IngestPolicies, f
     faults.add("gap", action_of(policies.gaps), ends, count=len(gaps))
 
 
+def check_covariates(placed: Placed, stored: Panel | None, faults: Faults) -> None:
+    """Names series whose covariates would be nearly nothing but gaps: a stray timestamp far in the future."""
+    rows = placed.rows
+    given = np.flatnonzero(~np.isnan(rows.known).all(axis=1))
+    codes, positions = rows.codes[given], placed.positions[given]
+    first, last = np.full(len(rows.ids), np.iinfo(np.int64).max), np.full(len(rows.ids), np.iinfo(np.int64).min)
+    np.minimum.at(first, codes, positions)
+    np.maximum.at(last, codes, positions)
+    count = np.bincount(codes, minlength=len(rows.ids))
+    begin, end = stored_span(rows.ids, stored)
+    known = begin <= end
+    first, last = np.where(known, np.minimum(first, begin), first), np.where(known, np.maximum(last, end), last)
+    count = count + np.where(known, end - begin + 1, 0)
+    width = np.where(first <= last, last.astype(np.float64) - first, 0.0)
+    for code in np.flatnonzero(width > np.maximum(POSITIONS_PER_ROW * count, POSITIONS_FREE))[:FAULTS_KEPT]:
+        row = int(given[codes == code][positions[codes == code].argmax()])
+        found = f"covariates of {int(count[code]):,} rows lie over {int(width[code]):,} positions"
+        place = (rows.files[rows.file[row]], int(rows.row[row]))
+        faults.add("too_sparse", "error", [Fault("too_sparse", rows.ids[code], *place, found)])
+
+
 def _gap_fault(kind: str, rows: Rows, source: NDArray[np.int64], gap: int, found: str) -> Fault:
     """A gap, at the row of a file on one of its sides."""
     after = int(source[gap + 1])
@@ -51,7 +72,7 @@ def _gap_fault(kind: str, rows: Rows, source: NDArray[np.int64], gap: int, found
     return Fault(kind, rows.ids[rows.codes[row]], rows.files[rows.file[row]], int(rows.row[row]), f"{found} {side}")
 
 
-def _stored_span(ids: tuple[str, ...], stored: Panel | None) -> tuple[Positions, Positions]:
+def stored_span(ids: tuple[str, ...], stored: Panel | None) -> tuple[Positions, Positions]:
     """First and last stored position of each id; the last lies before the first where nothing is stored."""
     begin, end = np.zeros(len(ids), dtype=np.int64), np.full(len(ids), -1, dtype=np.int64)
     if stored is not None:
@@ -93,7 +114,7 @@ def check_lengths(placed: Placed, stored: Panel | None, policies: IngestPolicies
 def stored_values(placed: Placed, stored: Panel) -> tuple[Values, NDArray[np.bool_]]:
     """What is stored at the position of each row [N], and whether the stored series reaches there [N]."""
     codes, index = placed.rows.codes, {series: b for b, series in enumerate(stored.ids)}
-    begin, end = _stored_span(placed.rows.ids, stored)
+    begin, end = stored_span(placed.rows.ids, stored)
     inside = (placed.positions >= begin[codes]) & (placed.positions <= end[codes])
     series = np.asarray([index.get(series, 0) for series in placed.rows.ids], dtype=np.int64)
     old = np.full(len(codes), np.nan)

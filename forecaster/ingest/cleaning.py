@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from forecaster.frequency import Frequency, Positions
 from forecaster.ingest.faults import FAULTS_KEPT, Faults, IngestPolicies, action_of
 from forecaster.ingest.rows import Rows
+from forecaster.series import Values
 
 
 def to_utc(rows: Rows, time_zone: str | None, policies: IngestPolicies, faults: Faults) -> Rows:
@@ -68,8 +69,11 @@ class Placed:
         return Placed(self.rows.take(chosen), self.positions[chosen])
 
 
-def place(rows: Rows, frequency: Frequency, policies: IngestPolicies, faults: Faults) -> Placed:
-    """Rows at their positions; those off the grid or at a position that is taken are dealt with as the policies say."""
+def place(rows: Rows, frequency: Frequency, policies: IngestPolicies, faults: Faults, *, names: tuple[str, ...] = ()) -> Placed:
+    """Rows at their positions; those off the grid or at a position that is taken are dealt with as the policies say.
+
+    `names` [K] are those of the rows' covariates.
+    """
     uniques, inverse = np.unique(rows.times, return_inverse=True)
     stamps = uniques if frequency.is_numbered else pd.DatetimeIndex(uniques.astype("datetime64[ns]"))
     positions = frequency.positions(stamps)[inverse]
@@ -81,7 +85,7 @@ def place(rows: Rows, frequency: Frequency, policies: IngestPolicies, faults: Fa
         faults.add("misaligned", action_of(policies.misaligned), places, count=int(astray.sum()))
         if policies.misaligned == "drop":
             rows, positions = rows.take(~astray), positions[~astray]
-    return _without_duplicates(rows, positions, frequency, policies=policies, faults=faults)
+    return _without_duplicates(rows, positions, frequency, names=names, policies=policies, faults=faults)
 
 
 def _labels(frequency: Frequency, times: NDArray[np.int64]) -> Callable[[int], str]:
@@ -97,7 +101,7 @@ def _labels(frequency: Frequency, times: NDArray[np.int64]) -> Callable[[int], s
 
 
 def _without_duplicates(
-    rows: Rows, positions: Positions, frequency: Frequency, *, policies: IngestPolicies, faults: Faults
+    rows: Rows, positions: Positions, frequency: Frequency, *, names: tuple[str, ...], policies: IngestPolicies, faults: Faults
 ) -> Placed:
     """One row for each series and position: identical ones collapse, of different ones the policy decides."""
     order = np.lexsort((positions, rows.codes))  # stable: what came first stays first
@@ -107,6 +111,8 @@ def _without_duplicates(
     fresh[1:] = (np.diff(rows.codes) != 0) | (np.diff(positions) != 0)
     if fresh.all():
         return placed
+    if rows.known.shape[1]:
+        return _cell_by_cell(placed, fresh, frequency, names=names, policies=policies, faults=faults)
     group = np.cumsum(fresh) - 1
     first = np.flatnonzero(fresh)
     differs = ~((rows.values == rows.values[first][group]) | (np.isnan(rows.values) & np.isnan(rows.values[first][group])))
@@ -114,12 +120,11 @@ def _without_duplicates(
     at_odds[group[differs]] = True
     sizes = np.diff(np.append(first, len(rows)))
     identical = ~fresh & ~at_odds[group]
-    if identical.any():
-        label = _labels(frequency, rows.times)
-        places = rows.faults("identical", identical, lambda row: f"{label(row)} stands there with the same value before")
-        faults.add("identical", "repaired", places, count=int(identical.sum()))
+    _add_identical(rows, identical, frequency, faults)
     if at_odds.any():
-        _add_duplicates(rows, first[at_odds], sizes[at_odds], frequency, policies=policies, faults=faults)
+        _add_duplicates(
+            rows, first[at_odds], sizes[at_odds], frequency, columns=[("values", rows.values)], policies=policies, faults=faults
+        )
     if policies.duplicates == "mean":
         known = np.bincount(group, weights=~np.isnan(rows.values), minlength=len(first))
         sums = np.bincount(group, weights=np.nan_to_num(rows.values), minlength=len(first))
@@ -130,15 +135,56 @@ def _without_duplicates(
     return Placed(rows.take(kept), positions[kept])
 
 
+def _cell_by_cell(
+    placed: Placed,
+    fresh: NDArray[np.bool_],
+    frequency: Frequency,
+    *,
+    names: tuple[str, ...],
+    policies: IngestPolicies,
+    faults: Faults,
+) -> Placed:
+    """One row for each series and position, whose value and covariates may stand in different rows, or in different files.
+
+    Where two rows say different things of one cell, the policy decides.
+    """
+    rows, first = placed.rows, np.flatnonzero(fresh)
+    cells = pd.DataFrame(np.column_stack([rows.values, rows.known]))
+    group = np.cumsum(fresh) - 1
+    grouped = cells.groupby(group)
+    differs = (grouped.max() > grouped.min()).to_numpy()
+    at_odds = np.asarray(differs.any(axis=1))
+    has_value = ~np.isnan(rows.values)
+    again = has_value & (pd.Series(has_value).groupby(group).cumsum() > 1).to_numpy() & ~at_odds[group]
+    _add_identical(rows, again, frequency, faults)
+    if at_odds.any():
+        columns = [("values", rows.values), *((name, rows.known[:, k]) for k, name in enumerate(names))]
+        sizes = np.diff(np.append(first, len(rows)))
+        _add_duplicates(rows, first[at_odds], sizes[at_odds], frequency, columns=columns, policies=policies, faults=faults)
+    chosen = (grouped.last() if policies.duplicates == "last" else grouped.first()).to_numpy()
+    if policies.duplicates == "mean":
+        chosen = np.where(differs, grouped.mean().to_numpy(), chosen)
+    return Placed(replace(rows.take(first), values=chosen[:, 0], known=chosen[:, 1:]), placed.positions[first])
+
+
+def _add_identical(rows: Rows, identical: NDArray[np.bool_], frequency: Frequency, faults: Faults) -> None:
+    if identical.any():
+        label = _labels(frequency, rows.times)
+        places = rows.faults("identical", identical, lambda row: f"{label(row)} stands there with the same value before")
+        faults.add("identical", "repaired", places, count=int(identical.sum()))
+
+
 def _add_duplicates(
     rows: Rows,
     first: NDArray[np.int64],
     sizes: NDArray[np.int64],
     frequency: Frequency,
     *,
+    columns: list[tuple[str, Values]],
     policies: IngestPolicies,
     faults: Faults,
 ) -> None:
+    """Names the groups of rows that stand at one position and differ; each is shown by the first column in which it does."""
     size_of = dict(zip(first[:FAULTS_KEPT].tolist(), sizes[:FAULTS_KEPT].tolist(), strict=True))
     label = _labels(frequency, rows.times)
 
@@ -149,8 +195,13 @@ def _add_duplicates(
     def found(row: int) -> str:
         others = slice(row, row + min(size_of[row], 3))
         times = {2: "twice"}.get(size_of[row], f"{size_of[row]} times")
-        values = ", ".join(f"{value:g}" for value in rows.values[others])
+        name, column = next((one for one in columns if _differ(one[1][row : row + size_of[row]])), columns[0])
+        values = ", ".join(f"{value:g}" for value in column[others])
         again = ", ".join(place_of(row, other) for other in range(others.start + 1, others.stop))
-        return f"{label(row)} appears {times} with values {values}, again in row {again}"
+        return f"{label(row)} appears {times} with {name} {values}, again in row {again}"
 
     faults.add("duplicate", action_of(policies.duplicates), rows.faults("duplicate", first, found), count=len(first))
+
+
+def _differ(values: Values) -> bool:
+    return len(np.unique(values[~np.isnan(values)])) > 1

@@ -67,6 +67,12 @@ KINDS = {
     "non_numeric": Kind("values that are not numbers", UNPARSABLE_CURE),
     "infinite": Kind("infinite values", "Mend these values, or pass --infinite missing."),
     "too_large": Kind("values beyond 1e30", "Mend or rescale these values, or pass --infinite missing."),
+    "text_covariate": Kind(
+        "covariates that are not numbers",
+        "Write numbers, or true and false; name a column that never changes in a series with --static; "
+        "or pass --unparsable drop to leave such covariates unknown.",
+    ),
+    "changing_static": Kind("changes of what never changes in a series", "Mend these rows, or take the column out of --static."),
     "mixed_zones": Kind("timestamps that disagree about time zones", "Give all of them an offset, or name --time-zone."),
     "ambiguous_time": Kind("local times that the clock repeats", "Write offsets, or pass --clock-change infer."),
     "nonexistent_time": Kind("local times that the clock skips", "Write offsets, or pass --clock-change infer."),
@@ -77,6 +83,7 @@ KINDS = {
     "too_sparse": Kind("series with far more gaps than values", "Mend the stray timestamps, or give a coarser --freq."),
     "gap": Kind("gaps", "Fill them, or pass --gaps keep."),
     "missing": Kind("missing values", "Fill them, or pass --missing keep."),
+    "missing_covariate": Kind("missing covariates", "Fill them, or pass --missing keep."),
     "short": Kind("short series", "Pass --short drop or keep, or lower --min-length."),
     "unobserved": Kind("series without any value", "Take them out, or pass --short drop."),
     "constant": Kind("constant series"),

@@ -14,6 +14,7 @@ from forecaster.series import Values
 
 Decimal = Literal[".", ","]
 
+LARGEST_VALUE = 1e30  # squares of what is larger leave float32
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", ".", "?", "missing", "<na>"})
 THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -43,6 +44,11 @@ def parse_numbers(column: pa.ChunkedArray, decimal: Decimal = ".") -> Numbers:
         values = column.cast(pa.float64(), safe=False).to_numpy().astype(np.float64)
         return Numbers(values, np.zeros(len(values), dtype=bool))
     return _parse_text(as_text(column), decimal)
+
+
+def no_numbers(count: int) -> Numbers:
+    """A column that is not there: every value is missing."""
+    return Numbers(np.full(count, np.nan), np.zeros(count, dtype=bool))
 
 
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:

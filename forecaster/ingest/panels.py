@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
@@ -11,12 +11,13 @@ import numpy as np
 from forecaster.errors import DataError
 from forecaster.frequency import Frequency
 from forecaster.ingest.calendar import FoundFrequency, find_frequency, share_of_one_step
-from forecaster.ingest.checks import check_constants, check_gaps, check_ids, check_lengths, stored_values
+from forecaster.ingest.checks import check_constants, check_covariates, check_gaps, check_ids, check_lengths
 from forecaster.ingest.cleaning import Placed, place, to_utc
 from forecaster.ingest.faults import Fault, Faults, IngestPolicies
 from forecaster.ingest.files import FileFormat
+from forecaster.ingest.merging import Merged, all_columns, merge, rows_with_values
 from forecaster.ingest.numbers import Decimal
-from forecaster.ingest.report import IngestReport
+from forecaster.ingest.report import IngestReport, covariates_of
 from forecaster.ingest.rows import Gathered, Progress, Reading, gather
 from forecaster.ingest.schema import ColumnNames, LayoutName
 from forecaster.ingest.store import PanelStore, time_range
@@ -52,21 +53,17 @@ def ingest_files(
     """
     stored = store.load(name) if (store.folder(name) / "manifest.json").exists() else None
     old = stored.frequency if stored else None
-    reading = Reading(
-        columns, layout, file_format, encoding, decimal, time_format, tuple(only), freq == "step" or bool(old and old.is_numbered)
-    )
+    as_steps = freq == "step" or bool(old and old.is_numbered)
+    wanted = all_columns(columns, stored)
+    reading = Reading(wanted, layout, file_format, encoding, decimal, time_format, tuple(only), as_steps)
     faults = Faults()
     gathered = gather(sources, reading, policies=policies, faults=faults, stdin=stdin, progress=progress)
-    placed, found = _placed(gathered, old, freq=freq, time_zone=time_zone, policies=policies, faults=faults, only=only)
+    gathered.beside.check_columns(columns)
+    placed, found = _placed(gathered, old, reading, freq=freq, time_zone=time_zone, policies=policies, faults=faults)
     check_ids(tuple(sorted({*gathered.rows.ids, *(stored.ids if stored else ())})), faults)
-    check_gaps(placed, stored, policies, faults)
-    placed = check_lengths(placed, stored, policies, faults)
-    faults.raise_if_any_stops()
-    if not len(placed.rows):
-        raise DataError("no row is left when the faulty ones are dropped; expected at least one. Mend the files.")
-    merged = _merged(placed, stored, found.frequency)
+    merged = _merged(gathered, placed, stored, found.frequency, columns=wanted, policies=policies, faults=faults)
     check_constants(merged.panel, set(placed.rows.ids), faults)
-    is_written = not dry_run and (stored is None or merged.added + merged.revised > 0)
+    is_written = not dry_run and (stored is None or merged.panel.fingerprint != stored.fingerprint)
     if is_written:
         counts = {group.kind: group.count for group in faults}
         replaces = stored.fingerprint if stored else None
@@ -95,31 +92,48 @@ def read_panel(
     reading = Reading(columns, layout, file_format, encoding, decimal, time_format, tuple(only), like.is_numbered)
     faults = Faults()
     gathered = gather(sources, reading, policies=policies, faults=faults, stdin=stdin)
-    placed, _ = _placed(gathered, like, freq=None, time_zone=like.time_zone, policies=policies, faults=faults, only=only)
-    check_gaps(placed, None, policies, faults)
-    placed = check_lengths(placed, None, policies, faults)
+    gathered.beside.check_columns(columns)
+    placed, _ = _placed(gathered, like, reading, freq=None, time_zone=like.time_zone, policies=policies, faults=faults)
+    return _merged(gathered, placed, None, like, columns=columns, policies=policies, faults=faults).panel
+
+
+def _merged(
+    gathered: Gathered,
+    placed: Placed,
+    stored: Panel | None,
+    frequency: Frequency,
+    *,
+    columns: ColumnNames,
+    policies: IngestPolicies,
+    faults: Faults,
+) -> Merged:
+    """The panel of rows and what is stored; raises FaultyDataError when a fault stops it, DataError when no row is left."""
+    valued = rows_with_values(placed, stored, policies, faults) if columns.known else placed
+    check_gaps(valued, stored, policies, faults)
+    check_covariates(placed, stored, faults)
+    valued = check_lengths(valued, stored, policies, faults)
     faults.raise_if_any_stops()
-    if not len(placed.rows):
+    if not len(valued.rows) and not (stored and columns.known):
         raise DataError("no row is left when the faulty ones are dropped; expected at least one. Mend the files.")
-    return _merged(placed, None, like).panel
+    return merge(valued, stored, frequency, columns=columns, placed=placed, beside=gathered.beside)
 
 
 def _placed(
     gathered: Gathered,
     old: Frequency | None,
+    reading: Reading,
     *,
     freq: str | None,
     time_zone: str | None,
     policies: IngestPolicies,
     faults: Faults,
-    only: Sequence[str],
 ) -> tuple[Placed, FoundFrequency]:
     """Rows at positions of the frequency that they have; raises when there are no rows or no frequency."""
     if not len(gathered.rows):
         faults.raise_if_any_stops()
         raise DataError(
-            f"no series matches --only {' '.join(only)}. Check the pattern."
-            if only
+            f"no series matches --only {' '.join(reading.only)}. Check the pattern."
+            if reading.only
             else "no row can be used; expected at least one."
         )
     zone = None if gathered.is_numbered else _zone_of(gathered, old, time_zone)
@@ -136,7 +150,7 @@ def _placed(
     else:
         _check_clash(gathered, old, freq=freq, zone=zone)
         found = FoundFrequency(old, "stored", share_of_one_step(old, rows))
-    return place(rows, found.frequency, policies, faults), found
+    return place(rows, found.frequency, policies, faults, names=reading.columns.known), found
 
 
 def _zone_of(gathered: Gathered, old: Frequency | None, time_zone: str | None) -> str | None:
@@ -179,46 +193,8 @@ def _plain(frequency: Frequency) -> Frequency:
     return Frequency(frequency.alias, is_numbered=frequency.is_numbered)
 
 
-@dataclass(frozen=True)
-class _Merged:
-    panel: Panel
-    added: int
-    revised: int
-    unchanged: int
-    gaps_filled: int
-
-
-def _merged(placed: Placed, stored: Panel | None, frequency: Frequency) -> _Merged:
-    """A panel of rows and what was stored, the rows winning, and how many of them are news."""
-    rows = placed.rows
-    if stored is None:
-        used, codes = np.unique(rows.codes, return_inverse=True)
-        ids = tuple(rows.ids[code] for code in used)
-        panel = Panel.from_codes(ids, codes, positions=placed.positions, values=rows.values, frequency=frequency)
-        return _Merged(panel, len(rows), 0, 0, len(panel.values) - len(rows))
-    ids = tuple(sorted({*stored.ids, *(rows.ids[code] for code in np.unique(rows.codes))}))
-    index = {series: code for code, series in enumerate(ids)}
-    stored_codes = np.repeat([index[series] for series in stored.ids], stored.lengths)
-    stored_positions = np.arange(len(stored.values)) + np.repeat(stored.starts - stored.offsets[:-1], stored.lengths)
-    codes = np.asarray([index.get(series, -1) for series in rows.ids], dtype=np.int64)[rows.codes]
-    all_codes = np.concatenate([stored_codes, codes])
-    positions = np.concatenate([stored_positions, placed.positions])
-    values = np.concatenate([stored.values, rows.values])
-    order = np.lexsort((positions, all_codes))  # stable: a row comes after what is stored at its place
-    last = np.ones(len(order), dtype=bool)
-    last[:-1] = (np.diff(all_codes[order]) != 0) | (np.diff(positions[order]) != 0)
-    kept = order[last]
-    panel = Panel.from_codes(ids, all_codes[kept], positions=positions[kept], values=values[kept], frequency=frequency)
-    before, is_stored = stored_values(placed, stored)
-    is_added = ~is_stored | (np.isnan(before) & ~np.isnan(rows.values))
-    is_revised = is_stored & ~np.isnan(before) & (before != rows.values)
-    added, revised = int(is_added.sum()), int(is_revised.sum())
-    gaps_filled = len(panel.values) - len(kept)
-    return _Merged(panel, added, revised, len(rows) - added - revised, gaps_filled)
-
-
 def _report(
-    name: str, gathered: Gathered, merged: _Merged, found: FoundFrequency, *, faults: Faults, is_written: bool
+    name: str, gathered: Gathered, merged: Merged, found: FoundFrequency, *, faults: Faults, is_written: bool
 ) -> IngestReport:
     panel = merged.panel
     first, last = time_range(panel)
@@ -238,6 +214,11 @@ def _report(
         added=merged.added,
         revised=merged.revised,
         unchanged=merged.unchanged,
+        covariates=covariates_of(panel),
+        known_added=merged.known_added,
+        known_revised=merged.known_revised,
+        static=tuple(panel.static.names) if panel.static else (),
+        static_changed=merged.static_changed,
         fingerprint=panel.fingerprint,
         faults=faults,
         ignored_columns=tuple(gathered.ignored),

@@ -1,16 +1,24 @@
-"""A panel as Parquet files: its series spread over parts by a stable hash, each series in one of them."""
+"""A panel as Parquet files: its series spread over parts by a stable hash, each series in one of them.
+
+`part-NNN.parquet` has the values and `_known-NNN.parquet` the covariates, each in long format; `_static.parquet` has a row for
+each series. Readers of a whole folder pass over names that begin with `_`, so they find the values.
+"""
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from forecaster.frequency import Frequency
-from forecaster.series import Panel
+from forecaster.covariates import Known, Static
+from forecaster.frequency import Frequency, Positions
+from forecaster.series import Panel, spread_out
 
+STATIC = "_static.parquet"
 POSITIONS_PER_PART, MOST_PARTS = 500_000, 64
 
 
@@ -30,31 +38,79 @@ def parts_of(panel: Panel) -> Iterator[tuple[str, bytes]]:
     for number in range(count):
         chosen = np.flatnonzero(part_numbers == number)
         if len(chosen):
-            yield f"part-{number:03}.parquet", _parquet(_table(panel.select(chosen.tolist())))
+            part = panel.select(chosen.tolist())
+            yield f"part-{number:03}.parquet", _parquet(_values_table(part))
+            if part.known is not None:
+                yield f"_known-{number:03}.parquet", _parquet(_known_table(part, part.known))
+    if panel.static is not None:
+        yield STATIC, _parquet(_static_table(panel, panel.static))
 
 
-def panel_of(parts: Sequence[bytes], frequency: Frequency) -> Panel:
-    """The panel in the bytes of its files."""
-    tables = [pyarrow.parquet.read_table(pa.BufferReader(data), columns=["unique_id", "position", "y"]) for data in parts]
-    table = pa.concat_tables(tables).combine_chunks()
+def panel_of(files: Mapping[str, bytes], frequency: Frequency) -> Panel:
+    """The panel in its files, given by name."""
+    tables = {name: pyarrow.parquet.read_table(pa.BufferReader(data)) for name, data in files.items()}
+    parts, known = ([table for name, table in tables.items() if name.startswith(kind)] for kind in ("part-", "_known-"))
+    table = pa.concat_tables(parts).combine_chunks()
+    names, codes = _ids_and_codes(table)
+    values, positions = table["y"].to_numpy(), table["position"].to_numpy()
+    panel = Panel.from_codes(tuple(names), codes, positions=positions, values=values, frequency=frequency)
+    if known:
+        panel = replace(panel, known=_known_of(pa.concat_tables(known).combine_chunks(), panel))
+    if STATIC in tables:
+        panel = replace(panel, static=_static_of(tables[STATIC]))
+    return panel
+
+
+def _ids_and_codes(table: pa.Table) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """The sorted ids of a table, and which of them each row has."""
     encoded = table["unique_id"].cast(pa.string()).combine_chunks().dictionary_encode()
     names = np.asarray(encoded.dictionary.to_pylist(), dtype=object)
     order = np.argsort(names, kind="stable")
     rank = np.empty(len(names), dtype=np.int64)
     rank[order] = np.arange(len(names))
-    codes = rank[encoded.indices.to_numpy().astype(np.int64)]
-    positions = table["position"].to_numpy()
-    values = table["y"].to_numpy()
-    return Panel.from_codes(tuple(names[order]), codes, positions=positions, values=values, frequency=frequency)
+    return names[order], rank[encoded.indices.to_numpy().astype(np.int64)]
 
 
-def _table(panel: Panel) -> pa.Table:
-    """A panel in long format; `position` is what this program reads, `ds` is for other readers."""
-    series: NDArray[np.int32] = np.repeat(np.arange(len(panel), dtype=np.int32), panel.lengths)
-    positions = np.arange(len(panel.values)) + np.repeat(panel.starts - panel.offsets[:-1], panel.lengths)
-    ids = pa.DictionaryArray.from_arrays(pa.array(series), pa.array(panel.ids, type=pa.string()))
-    stamps = np.asarray(panel.frequency.timestamps(positions))
-    return pa.table({"unique_id": ids, "ds": stamps, "position": positions, "y": panel.values})
+def _known_of(table: pa.Table, panel: Panel) -> Known:
+    columns = [name for name in table.column_names if name not in ("unique_id", "ds", "position")]
+    names, codes = _ids_and_codes(table)
+    index = {series: code for code, series in enumerate(panel.ids)}
+    own = np.asarray([index[series] for series in names], dtype=np.int64)
+    values = np.column_stack([table[name].to_numpy() for name in columns])
+    return Known.from_rows(
+        tuple(columns), own[codes], positions=table["position"].to_numpy(), values=values, carried_to=panel.ends
+    )
+
+
+def _static_of(table: pa.Table) -> Static:
+    columns = [column for column in table.column_names if column != "unique_id"]
+    cells = [table[name].to_numpy(zero_copy_only=False) for name in columns]
+    return Static(tuple(columns), tuple(column if column.dtype == object else column.astype(np.float64) for column in cells))
+
+
+def _values_table(panel: Panel) -> pa.Table:
+    codes, positions = spread_out(panel.starts, panel.lengths)
+    return pa.table({**_keys(panel, codes, positions), "y": panel.values})
+
+
+def _known_table(panel: Panel, known: Known) -> pa.Table:
+    codes, positions = spread_out(known.starts, known.lengths)
+    columns = {name: np.ascontiguousarray(known.values[:, k]) for k, name in enumerate(known.names)}
+    return pa.table({**_keys(panel, codes, positions), **columns})
+
+
+def _static_table(panel: Panel, static: Static) -> pa.Table:
+    columns = {
+        name: pa.array(column, type=pa.string() if column.dtype == object else pa.float64())
+        for name, column in zip(static.names, static.columns, strict=True)
+    }
+    return pa.table({"unique_id": pa.array(panel.ids, type=pa.string()), **columns})
+
+
+def _keys(panel: Panel, codes: NDArray[np.int64], positions: Positions) -> dict[str, Any]:
+    """Columns that say which series and when: `position` is what this program reads, `ds` is for other readers."""
+    ids = pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(panel.ids, type=pa.string()))
+    return {"unique_id": ids, "ds": np.asarray(panel.frequency.timestamps(positions)), "position": positions}
 
 
 def _parquet(table: pa.Table) -> bytes:

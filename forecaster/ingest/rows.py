@@ -1,7 +1,7 @@
 """All rows of all files, in long format and as arrays, each with the place it came from."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import BinaryIO
 
@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from forecaster.errors import DataError
+from forecaster.ingest.covariates import Beside, TableRows, read_known, read_static
 from forecaster.ingest.faults import FAULTS_KEPT, Action, Fault, Faults, IngestPolicies, action_of, first_of
 from forecaster.ingest.files import FileFormat, as_utf8, find_files, format_of, label, read_bytes, stem
-from forecaster.ingest.numbers import Decimal, as_text, parse_numbers, why_no_number
+from forecaster.ingest.numbers import LARGEST_VALUE, Decimal, as_text, no_numbers, parse_numbers, why_no_number
 from forecaster.ingest.schema import ColumnNames, Layout, LayoutName, find_layout
 from forecaster.ingest.tables import RawTable, read_table
 from forecaster.ingest.timestamps import FIRST_YEAR, LAST_YEAR, MISSING_TIME, OUT_OF_RANGE, UNPARSABLE, Times, parse_times
 from forecaster.series import Values
 
-LARGEST_VALUE = 1e30  # squares of what is larger leave float32
 Progress = Callable[[int, int, str], None]
 
 
@@ -40,7 +40,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class Rows:
-    """N rows: series `ids[codes]`, times (nanoseconds or step numbers), values, and places (`files[file]`, row)."""
+    """N rows: series `ids[codes]`, times (nanoseconds or step numbers), values, and places (`files[file]`, row).
+
+    `known` [N, K] are the covariates that were asked for, NaN where a row has none.
+    """
 
     ids: tuple[str, ...]
     codes: NDArray[np.int64]
@@ -50,6 +53,7 @@ class Rows:
     files: tuple[str, ...]
     file: NDArray[np.int32]
     row: NDArray[np.int64]
+    known: Values
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -57,7 +61,7 @@ class Rows:
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "Rows":
         """Some of the rows; the ids stay as they are."""
         parts = (self.codes[rows], self.times[rows], self.is_zoned[rows], self.values[rows])
-        return Rows(self.ids, *parts, self.files, self.file[rows], self.row[rows])
+        return Rows(self.ids, *parts, self.files, self.file[rows], self.row[rows], self.known[rows])
 
     def faults(self, kind: str, rows: NDArray[np.bool_] | NDArray[np.int64], found: Callable[[int], str]) -> list[Fault]:
         """A fault for each row named, as far as places are kept; `found` says what a row holds."""
@@ -77,6 +81,7 @@ class Gathered:
     zones: set[str] = field(default_factory=set)
     ignored: dict[str, None] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
+    beside: Beside = field(default_factory=Beside)
 
 
 def gather(
@@ -94,7 +99,7 @@ def gather(
     """
     files = find_files(sources)
     parts: list[Rows] = []
-    gathered = Gathered(_no_rows(), False)
+    gathered = Gathered(_no_rows(len(reading.columns.known)), False)
     numbered: dict[bool, str] = {}
     for done, name in enumerate(files):
         try:
@@ -106,8 +111,11 @@ def gather(
             gathered.zones |= times.zones
             gathered.ignored |= dict.fromkeys(layout.ignored)
             gathered.notes |= {times.note: None} if times.note else {}
+            gathered.beside.columns |= dict.fromkeys(table.columns)
             numbered.setdefault(times.is_numbered, table.file)
-            parts += _rows_of(table, layout, times, stem(name), reading=reading, policies=policies, faults=faults)
+            parts += _rows_of(
+                table, layout, times, stem(name), reading=reading, policies=policies, faults=faults, beside=gathered.beside
+            )
         if progress:
             progress(done + 1, len(files), label(name))
     if len(numbered) > 1:
@@ -134,7 +142,15 @@ def _read(name: str, reading: Reading, stdin: BinaryIO | None) -> tuple[RawTable
 
 
 def _rows_of(
-    table: RawTable, layout: Layout, times: Times, name: str, *, reading: Reading, policies: IngestPolicies, faults: Faults
+    table: RawTable,
+    layout: Layout,
+    times: Times,
+    name: str,
+    *,
+    reading: Reading,
+    policies: IngestPolicies,
+    faults: Faults,
+    beside: Beside,
 ) -> list[Rows]:
     """The sound rows of one table; of a wide one, those of each of its series."""
     stop_or_drop = action_of(policies.unparsable)
@@ -142,19 +158,23 @@ def _rows_of(
     if malformed:
         faults.add("malformed_row", stop_or_drop, malformed, count=len(table.malformed))
     ids, codes = _ids_of(table, layout, name, faults)
-    parts = []
-    for value in layout.values:
-        numbers = parse_numbers(table.columns[value], reading.decimal)
-        count = len(table.rows)
+    parts, count, names = [], len(table.rows), reading.columns
+    for value in layout.values or (None,):
+        numbers = parse_numbers(table.columns[value], reading.decimal) if value is not None else no_numbers(count)
         whole = (codes, times.times, times.is_zoned, numbers.values)
-        rows = Rows((value,) if layout.is_wide else ids, *whole, (table.file,), np.zeros(count, dtype=np.int32), table.rows)
+        place = ((table.file,), np.zeros(count, dtype=np.int32), table.rows)
+        known = np.full((count, len(names.known)), np.nan)
+        rows = Rows((str(value),) if layout.is_wide else ids, *whole, *place, known=known)
         chosen = _chosen(rows.ids, reading.only)[codes]
         if layout.is_wide:
             chosen &= np.logical_or.accumulate(~np.isnan(numbers.values) | numbers.is_bad)
         sound = _check_rows(
             rows, table, layout, value, chosen=chosen, bad=numbers.is_bad, times=times, action=stop_or_drop, faults=faults
         )
-        parts.append(_check_values(rows.take(sound), policies, faults))
+        kept = TableRows(table, rows.ids, codes[sound], np.flatnonzero(sound))
+        beside.add(read_static(kept, names.static), faults)
+        known = read_known(kept, names.known, decimal=reading.decimal, policies=policies, faults=faults)
+        parts.append(_check_values(replace(rows.take(sound), known=known), policies, faults))
     return parts
 
 
@@ -187,7 +207,7 @@ def _check_rows(
     rows: Rows,
     table: RawTable,
     layout: Layout,
-    value: str,
+    value: str | None,
     *,
     chosen: NDArray[np.bool_],
     bad: NDArray[np.bool_],
@@ -213,7 +233,7 @@ def _check_rows(
         ("empty_id", np.asarray([not series for series in rows.ids], dtype=bool)[rows.codes], lambda _: "the id is empty"),
         ("unparsable_time", np.isin(times.fault, (MISSING_TIME, UNPARSABLE)), time_found),
         ("out_of_range_time", times.fault == OUT_OF_RANGE, time_found),
-        ("non_numeric", bad, lambda row: f"value {why_no_number(text(value, row))}"),
+        ("non_numeric", bad, lambda row: f"value {why_no_number(text(str(value), row))}"),
     ]
     sound = chosen.copy()
     for kind, mask, found in checks:
@@ -235,14 +255,13 @@ def _check_values(rows: Rows, policies: IngestPolicies, faults: Faults) -> Rows:
             places = rows.faults(kind, mask, lambda row: f"value {values[row]:g}; expected {expected}")  # noqa: B023
             faults.add(kind, action_of(policies.infinite), places, count=int(mask.sum()))
     missing = np.isnan(values)
-    if missing.any():
+    if missing.any() and not rows.known.shape[1]:  # a row of covariates may lie in the future: that is seen later
         places = rows.faults("missing", missing, lambda _: "the value is missing")
         faults.add("missing", action_of(policies.missing), places, count=int(missing.sum()))
     lost = np.isinf(values) | huge
     if not lost.any():
         return rows
-    whole = (rows.codes, rows.times, rows.is_zoned, np.where(lost, np.nan, values))
-    return Rows(rows.ids, *whole, rows.files, rows.file, rows.row)
+    return replace(rows, values=np.where(lost, np.nan, values))
 
 
 def _chosen(ids: Sequence[str], only: tuple[str, ...]) -> NDArray[np.bool_]:
@@ -271,9 +290,10 @@ def _concatenated(parts: list[Rows]) -> Rows:
         tuple(files),
         np.concatenate([np.full(len(part), number[part.files[0]], dtype=np.int32) for part in parts]),
         np.concatenate([part.row for part in parts]),
+        np.concatenate([part.known for part in parts]),
     )
 
 
-def _no_rows() -> Rows:
+def _no_rows(covariates: int) -> Rows:
     empty = np.zeros(0, dtype=np.int64)
-    return Rows((), empty, empty, empty.astype(bool), np.zeros(0), (), empty.astype(np.int32), empty)
+    return Rows((), empty, empty, empty.astype(bool), np.zeros(0), (), empty.astype(np.int32), empty, np.zeros((0, covariates)))

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from forecaster.errors import DataError
+from forecaster.errors import ConfigError, DataError
 from forecaster.ingest.numbers import Decimal, parse_numbers
 from forecaster.ingest.tables import RawTable
 from forecaster.ingest.timestamps import FINE, parse_times
@@ -17,27 +17,64 @@ ID_NAMES = ("unique_id", "series_id", "item_id", "ts_id", "id", "series", "serie
 TIME_NAMES = ("ds", "timestamp", "datetime", "date_time", "date", "time", "timestamp_utc", "day", "month", "period", "step", "t")
 VALUE_NAMES = ("y", "value", "target", "val", "values")
 CANONICAL = {"id": "unique_id", "time": "ds", "value": "y"}
+RESERVED = ("unique_id", "ds", "y", "position")
 SAMPLE = 200
 
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """Names that the user gave; None is found by common names."""
+    """Names that the user gave; None is found by common names.
+
+    `known` are columns of covariates whose future is known, `static` columns that never change in a series; a file may lack
+    them.
+
+    >>> ColumnNames(known=("price",), static=("price",))
+    Traceback (most recent call last):
+        ...
+    forecaster.errors.ConfigError: column 'price' is named twice (--known, --static); expected one role for it. Name it once.
+    """
 
     id: str | None = None
     time: str | None = None
     value: str | None = None
+    known: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        roles: dict[str, tuple[str | None, ...]] = {
+            "--id-column": (self.id,),
+            "--time-column": (self.time,),
+            "--value-column": (self.value,),
+            "--known": self.known,
+            "--static": self.static,
+        }
+        flags: dict[str, list[str]] = {}
+        for flag, names in roles.items():
+            for name in names:
+                if name is not None:
+                    flags.setdefault(name, []).append(flag)
+        for name in (*self.known, *self.static):
+            if len(flags[name]) > 1:
+                named = ", ".join(flags[name])
+                raise ConfigError(f"column {name!r} is named twice ({named}); expected one role for it. Name it once.")
+            if name in RESERVED:
+                raise ConfigError(f"column {name!r} cannot be {flags[name][0]}: a panel calls another column so. Rename it.")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a table keeps its series: `id` is None when the file is one series, or when each value column is one (wide)."""
+    """Where a table keeps its series: `id` is None when the file is one series, or when each value column is one (wide).
+
+    `values` is empty where a table has covariates (`known`) only.
+    """
 
     time: str
     values: tuple[str, ...]
     id: str | None = None
     is_wide: bool = False
     ignored: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
 
 
 def find_layout(table: RawTable, names: ColumnNames, layout: LayoutName = "auto", *, decimal: Decimal = ".") -> Layout:
@@ -45,6 +82,21 @@ def find_layout(table: RawTable, names: ColumnNames, layout: LayoutName = "auto"
 
     Raises DataError when a column is missing or cannot be told from another; it names the flag that says which.
     """
+    known, static = (tuple(name for name in asked if name in table.columns) for asked in (names.known, names.static))
+    beside = {*known, *static}
+    table = replace(table, columns={name: column for name, column in table.columns.items() if name not in beside})
+    found = _find_series(table, names, layout, decimal=decimal, may_lack_values=bool(beside))
+    if found.is_wide and beside:
+        flag = f"--known {known[0]}" if known else f"--static {static[0]}"
+        raise DataError(
+            f"{table.file} is wide, with a column for each series, and {flag} needs a row for each series and time. "
+            "Write it long, with columns unique_id, ds and y, or name the --value-column."
+        )
+    return replace(found, known=known, static=static)
+
+
+def _find_series(table: RawTable, names: ColumnNames, layout: LayoutName, *, decimal: Decimal, may_lack_values: bool) -> Layout:
+    """Where ids, times and values are, in a table without what stands beside them."""
     if not any(_find(table, role, getattr(names, role)) for role in ("id", "time", "value")):
         _check_has_header(table)
     time = _find(table, "time", names.time) or _find_time_by_content(table)
@@ -56,6 +108,8 @@ def find_layout(table: RawTable, names: ColumnNames, layout: LayoutName = "auto"
     if value is None:
         candidates = [column for column in others if column != identity]
         numeric = [column for column in candidates if _is_numeric(table.columns[column], decimal)]
+        if may_lack_values and not numeric:
+            return Layout(time, (), identity, ignored=tuple(candidates))
         if identity is None and layout == "auto":
             return _wide(table, time, others, decimal)
         if len(numeric) > 1 or not candidates:

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from forecaster.ingest.parts import panel_of, parts_of
 from forecaster.ingest.report import vars_of
 from forecaster.series import Panel
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION, READABLE = 2, (1, 2)  # 2: with covariates
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -49,6 +49,8 @@ class Manifest:
     faults: dict[str, int]
     created: str
     updated: str
+    known: list[str] = field(default_factory=list)
+    static: list[str] = field(default_factory=list)
 
 
 class PanelStore:
@@ -69,7 +71,7 @@ class PanelStore:
             raise DataError(f"panel {name!r} is not in {self.root} (stored: {stored}). Make it with `forecast ingest`.")
         try:
             fields = json.loads(path.read_bytes())
-            if fields["schema_version"] != SCHEMA_VERSION:
+            if fields["schema_version"] not in READABLE:
                 version = fields["schema_version"]
                 raise StateError(f"{path} has schema version {version}; this program reads {SCHEMA_VERSION}. Ingest again.")
             return Manifest(**{**fields, "files": [tuple(file) for file in fields["files"]]})
@@ -134,7 +136,7 @@ class PanelStore:
 
     def _read(self, name: str, manifest: Manifest) -> Panel:
         folder = self.folder(name) / manifest.rows
-        parts = []
+        parts: dict[str, bytes] = {}
         for file, size, sha256 in manifest.files:
             try:
                 data = (folder / file).read_bytes()
@@ -142,7 +144,7 @@ class PanelStore:
                 raise StateError(f"panel {name!r}: {folder / file} is gone ({error.strerror}). {_again(folder)}") from error
             if len(data) != size or hashlib.sha256(data).hexdigest() != sha256:
                 raise StateError(f"panel {name!r}: {folder / file} is not what was written. {_again(folder)}")
-            parts.append(data)
+            parts[file] = data
         return panel_of(parts, Frequency(**manifest.frequency))
 
     def _describe(
@@ -174,6 +176,8 @@ class PanelStore:
             faults=dict(faults or {}),
             created=old.created if old else now,
             updated=now,
+            known=list(panel.known.names) if panel.known else [],
+            static=list(panel.static.names) if panel.static else [],
         )
 
 
