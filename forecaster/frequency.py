@@ -95,6 +95,26 @@ class Frequency:
                 clock = pd.DatetimeIndex(last_day.astype("datetime64[ns]"))
         return self._to_utc(clock)
 
+    def clock(self, positions: Positions) -> NDArray[np.datetime64]:
+        """When periods begin, on the panel's own clock [N]: days and hours as people live them. For dated steps only.
+
+        >>> berlin = Frequency("h", "Europe/Berlin")
+        >>> hours = berlin.positions(pd.DatetimeIndex(["2024-03-31 00:00", "2024-03-31 01:00"]))
+        >>> [str(time)[:16] for time in berlin.clock(hours)]
+        ['2024-03-31T01:00', '2024-03-31T03:00']
+        """
+        assert not self.is_numbered, "numbered steps have no clock"
+        unit, count = self._unit
+        if unit == "business":
+            return np.asarray(np.busday_offset("1970-01-01", positions, roll="forward").astype("datetime64[ns]"))
+        if unit == "months":
+            return np.asarray((positions * count + self._first_month).astype("datetime64[M]").astype("datetime64[ns]"))
+        times = (positions * count + self.phase).astype("datetime64[ns]")
+        if self.time_zone is None or self._counts_local_days:
+            return np.asarray(times)
+        local = pd.DatetimeIndex(times).tz_localize("UTC").tz_convert(self.time_zone)
+        return np.asarray(local.tz_localize(None).to_numpy().astype("datetime64[ns]"))
+
     def labels(self, positions: Positions) -> pd.Series:
         """What a user reads for positions: step numbers, naive timestamps, or timestamps in the panel's time zone."""
         stamps = self.timestamps(positions)
@@ -138,6 +158,18 @@ class Frequency:
     def season_length(self) -> int:
         """The shortest season, 1 where there is none."""
         return self.season_lengths[0] if self.season_lengths else 1
+
+    @cached_property
+    def days(self) -> float:
+        """How long a step is on average, in days; business days have five to the week. For dated steps only.
+
+        >>> [Frequency(alias).days for alias in ("6h", "B", "W-SUN", "MS")]
+        [0.25, 1.4, 7.0, 30.4375]
+        """
+        unit, count = self._unit
+        if unit == "business":
+            return 1.4
+        return count * 30.4375 if unit == "months" else count / DAY_NS
 
     @cached_property
     def horizon(self) -> int:

@@ -26,7 +26,7 @@ from forecaster.jobs.home import Home
 from forecaster.series import Panel
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-PACKAGES = ("forecaster", "torch", "pytorch-lightning", "pandas", "numpy", "statsmodels")
+PACKAGES = ("forecaster", "torch", "pytorch-lightning", "pandas", "numpy", "statsmodels", "holidays")
 
 
 @dataclass(frozen=True)
