@@ -8,7 +8,7 @@ from models_panels import panel_of
 from forecaster.models.network import ModelConfig, Network
 from forecaster.models.plan import WindowPlan
 from forecaster.models.scaler import scaler_for
-from forecaster.models.training import stretch_of
+from forecaster.models.ensemble import stretch_of
 from forecaster.models.windows import PanelWindows, TailWindows
 from forecaster.series import Panel
 

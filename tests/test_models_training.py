@@ -14,7 +14,8 @@ from forecaster.errors import DataError
 from forecaster.models.network import ModelConfig
 from forecaster.models.plan import TrainingConfig
 from forecaster.models.recurrent import Recurrent
-from forecaster.models.training import Progress, refit_network, train_network
+from forecaster.models.ensemble import refit_network, train_network
+from forecaster.models.training import Progress
 from forecaster.models.windows import Batch, TrainingWindows
 from forecaster.series import Origins, Panel
 

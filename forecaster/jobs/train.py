@@ -22,9 +22,10 @@ from forecaster.jobs.runs import (
     write_facts,
 )
 from forecaster.models.checkpoint import load_recurrent, save_recurrent
+from forecaster.models.ensemble import refit_network, train_network
 from forecaster.models.plan import TrainingConfig, refit_pays, share_of_budget
 from forecaster.models.recurrent import Recurrent
-from forecaster.models.training import Progress, refit_network, train_network
+from forecaster.models.training import Progress
 from forecaster.series import Panel
 
 

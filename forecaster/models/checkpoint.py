@@ -15,6 +15,7 @@ from torch import Tensor
 
 from forecaster.errors import StateError
 from forecaster.frequency import Frequency
+from forecaster.models.base import HoltWinters
 from forecaster.models.network import ModelConfig, Network
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.scaler import Scaler
@@ -71,7 +72,9 @@ def load_recurrent(path: Path) -> Recurrent:
             "It is damaged: train again, or restore the file from a copy."
         )
     header = json.loads(text)
-    scaler = Scaler(**{**header["scaler"], "season_lengths": tuple(header["scaler"]["season_lengths"])})
+    parts = header["scaler"]
+    base = HoltWinters(**parts["base"])
+    scaler = Scaler(**{**parts, "season_lengths": tuple(parts["season_lengths"]), "base": base})
     config, quantiles = ModelConfig(**header["model"]), tuple(header["quantiles"])
     network = Network(config, scaler, horizon=header["horizon"], quantiles=quantiles)
     network.load_state_dict(weights)

@@ -12,17 +12,17 @@ MEAN_TO_DEVIATION = sqrt(pi / 2)  # a Gaussian's standard deviation, in mean abs
 
 
 class QuantileHead(nn.Module):
-    """The change from the seasonal-naive base, in spreads, at every lead and quantile; quantiles cannot cross.
+    """The change from the base forecast, in spreads, at every lead and quantile; quantiles cannot cross.
 
     The median is a linear map of the context plus a small network's correction, all zero at first; each neighbouring quantile
-    is a positive step away from the one nearer to the median, as wide at first as Gaussian errors of the seasonal naive with
-    `season` make it. An untrained head is thus the seasonal naive with its intervals. `stretch` widens or narrows all intervals;
-    it is not trained but set afterwards, on values that training has not seen.
+    is a positive step away from the one nearer to the median, as wide at first as Gaussian errors of a given size. An
+    untrained head is thus the base forecast with its intervals. `stretch` widens or narrows all intervals; it is not trained
+    but set afterwards, on values that training has not seen.
 
-    >>> head = QuantileHead(6, head_size=8, horizon=3, quantiles=(0.1, 0.5, 0.9), season=1)
-    >>> out = head(torch.zeros(2, 6))
-    >>> out.shape, [[round(x, 2) for x in row] for row in out[0].tolist()]
-    (torch.Size([2, 3, 3]), [[-1.61, 0.0, 1.61], [-2.27, 0.0, 2.27], [-2.78, 0.0, 2.78]])
+    >>> head = QuantileHead(6, head_size=8, horizon=3, quantiles=(0.1, 0.5, 0.9))
+    >>> head.begin_at([1.0, 2.0, 3.0])
+    >>> [[round(x, 2) for x in row] for row in head(torch.zeros(6)).tolist()]
+    [[-1.61, 0.0, 1.61], [-3.21, 0.0, 3.21], [-4.82, 0.0, 4.82]]
     """
 
     stretch: Tensor
@@ -34,11 +34,11 @@ class QuantileHead(nn.Module):
         head_size: int,
         horizon: int,
         quantiles: tuple[float, ...],
-        season: int,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.horizon, self.count, self.middle = horizon, len(quantiles), quantiles.index(0.5)
+        self.quantiles, self.horizon, self.count = quantiles, horizon, len(quantiles)
+        self.middle = quantiles.index(0.5)
         self.dropout = nn.Dropout(dropout)
         self.hidden = nn.Linear(context, head_size)
         self.out = nn.Linear(head_size, horizon * self.count)
@@ -47,8 +47,12 @@ class QuantileHead(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.direct.weight)
         nn.init.zeros_(self.direct.bias)
+        self.begin_at([1.0] * horizon)
+
+    def begin_at(self, sizes: list[float]) -> None:
+        """Let the untrained head say Gaussian errors of these mean absolute values [L], in spreads."""
         with torch.no_grad():
-            self.out.bias.copy_(_first_bias(horizon, quantiles, season).ravel())
+            self.out.bias.copy_(_gaussian_bias(sizes, self.quantiles).ravel())
 
     def forward(self, context: Tensor) -> Tensor:
         """[..., context] -> [..., L, Q]"""
@@ -61,14 +65,14 @@ class QuantileHead(nn.Module):
         return torch.cat([median - down, median, median + up], dim=-1)
 
 
-def _first_bias(horizon: int, quantiles: tuple[float, ...], season: int) -> Tensor:
-    """What softplus turns into Gaussian steps [L, Q]: standard errors grow with the root of the seasons ahead."""
+def _gaussian_bias(sizes: list[float], quantiles: tuple[float, ...]) -> Tensor:
+    """What softplus turns into the steps [L, Q] between a Gaussian's quantiles, of these mean absolute values [L]."""
     z = [NormalDist().inv_cdf(q) for q in quantiles]
     steps = [upper - lower for lower, upper in pairwise(z)]
     middle = quantiles.index(0.5)
     steps.insert(middle, 0.0)
-    bias = torch.zeros(horizon, len(quantiles))
-    for lead in range(horizon):
-        deviation = MEAN_TO_DEVIATION * sqrt(lead // season + 1)
-        bias[lead] = torch.tensor([log(expm1(step * deviation)) if step else 0.0 for step in steps])
+    bias = torch.zeros(len(sizes), len(quantiles))
+    for lead, size in enumerate(sizes):
+        deviation = MEAN_TO_DEVIATION * size
+        bias[lead] = torch.tensor([log(expm1(max(step * deviation, 1e-3))) if step else 0.0 for step in steps])
     return bias

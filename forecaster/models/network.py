@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from forecaster.models.cells import LADDER
 from forecaster.models.heads import QuantileHead
-from forecaster.models.scaler import CONTEXT, Scaler
+from forecaster.models.scaler import Scaler
 
 
 class ModelConfig(BaseModel):
@@ -24,47 +24,87 @@ class ModelConfig(BaseModel):
     cell: Literal["smoothing", "adaptive", "no_carry", "gru_no_reset", "gru", "gru_reset_before", "rnn", "lstm"] = "gru"
     hidden_size: int = Field(default=128, ge=1, le=4096)
     layers: int = Field(default=1, ge=1, le=8)
+    members: int = Field(default=1, ge=1, le=32)
     head_size: int = Field(default=256, ge=1, le=8192)
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
-class Network(nn.Module):
-    """From features [B, T, D], rings [..., R] and contexts [..., C] to changes from the base [..., L, Q], in spreads.
+class _Member(nn.Module):
+    """A cell and its head."""
 
-    >>> scaler = Scaler("log", (4,), base_season=4, ring_size=9, least_value=1e-3, least_spread=1e-3)
-    >>> network = Network(ModelConfig(hidden_size=4), scaler, horizon=3, quantiles=(0.1, 0.5, 0.9))
+    def __init__(self, config: ModelConfig, scaler: Scaler, *, horizon: int, quantiles: tuple[float, ...]) -> None:
+        super().__init__()
+        self.cell = LADDER[config.cell](scaler.feature_count, hidden_size=config.hidden_size, layers=config.layers)
+        self.head = QuantileHead(
+            self.cell.output_size + scaler.sight_count(horizon),
+            head_size=config.head_size,
+            horizon=horizon,
+            quantiles=quantiles,
+            dropout=config.dropout,
+        )
+
+
+class Network(nn.Module):
+    """From features [B, T, D] and what is in sight [..., R + L + C] to changes from the base [..., L, Q], in spreads.
+
+    Its members are networks of their own, each with a cell and a head; what they say is averaged, quantile by quantile, and
+    what they remember lies side by side in one state.
+
+    >>> base = HoltWinters(level=0.1, slope=0.0, season=0.1, damping=0.9, length=4)
+    >>> scaler = Scaler("log", (4,), base, ring_size=9, least_spread=1e-3)
+    >>> network = Network(ModelConfig(hidden_size=4, members=2), scaler, horizon=3, quantiles=(0.1, 0.5, 0.9))
     >>> memory, _ = network.remember(torch.zeros(2, 5, scaler.feature_count), network.initial_state(2))
-    >>> network.speak(memory, torch.zeros(2, 5, 9), torch.zeros(2, 5, 3)).shape
+    >>> network.speak(memory, torch.zeros(2, 5, 16)).shape
     torch.Size([2, 5, 3, 3])
     """
 
     def __init__(self, config: ModelConfig, scaler: Scaler, *, horizon: int, quantiles: tuple[float, ...]) -> None:
         super().__init__()
-        self.cell = LADDER[config.cell](scaler.feature_count, hidden_size=config.hidden_size, layers=config.layers)
-        context = len(range(*CONTEXT.indices(scaler.feature_count)))
-        self.head = QuantileHead(
-            self.cell.output_size + scaler.ring_size + context,
-            head_size=config.head_size,
-            horizon=horizon,
-            quantiles=quantiles,
-            season=scaler.base_season,
-            dropout=config.dropout,
-        )
+        self.members = nn.ModuleList(_Member(config, scaler, horizon=horizon, quantiles=quantiles) for _ in range(config.members))
+        cell = self.member(0).cell
+        self.state_size, self.output_size = (config.members * size for size in (cell.state_size, cell.output_size))
+
+    def member(self, number: int) -> "_Member":
+        """One of the networks."""
+        member = self.members[number]
+        assert isinstance(member, _Member)
+        return member
 
     def initial_state(self, count: int) -> Tensor:
-        """The cell's state [B, S] before the first step."""
-        weight = self.head.hidden.weight
-        return torch.zeros(count, self.cell.state_size, dtype=weight.dtype, device=weight.device)
+        """The state [B, S] before the first step."""
+        weight = self.member(0).head.hidden.weight
+        return torch.zeros(count, self.state_size, dtype=weight.dtype, device=weight.device)
 
     def remember(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs [B, T, H] after each step, and the state [B, S] after the last."""
-        outputs, after = self.cell(features, state)
-        return outputs, after
+        parts = [one.cell(features, part) for one, part in self._each(state)]
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat([outputs for outputs, _ in parts], dim=-1), torch.cat([after for _, after in parts], dim=-1)
 
-    def speak(self, memory: Tensor, ring: Tensor, context: Tensor) -> Tensor:
-        """Changes from the base [..., L, Q] at origins with outputs [..., H], scaled rings [..., R] and context [..., C]."""
-        changes: Tensor = self.head(torch.cat([memory, ring, context], dim=-1))
-        return changes
+    def recall(self, state: Tensor) -> Tensor:
+        """The last outputs [B, H], read from the state [B, S]."""
+        return torch.cat([one.cell.output(part) for one, part in self._each(state)], dim=-1)
+
+    def speak(self, memory: Tensor, sight: Tensor) -> Tensor:
+        """Changes from the base [..., L, Q] at origins with outputs [..., H] and what is in sight [..., R + L + C]."""
+        said: list[Tensor] = [one.head(torch.cat([part, sight], dim=-1)) for one, part in self._each(memory)]
+        return said[0] if len(said) == 1 else torch.stack(said).mean(0)
+
+    def widen(self, stretch: float) -> None:
+        """Widen (or narrow) all intervals."""
+        for number in range(len(self.members)):
+            self.member(number).head.stretch.mul_(stretch)
+
+    def begin_at(self, sizes: list[float]) -> None:
+        """Let the untrained heads say errors of these mean absolute values [L], in spreads."""
+        for number in range(len(self.members)):
+            self.member(number).head.begin_at(sizes)
+
+    def _each(self, row: Tensor) -> Iterator[tuple["_Member", Tensor]]:
+        """Each member with its part of a state or of outputs."""
+        parts = row.chunk(len(self.members), dim=-1)
+        return ((self.member(number), part) for number, part in enumerate(parts))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from forecaster.models.scaler import Scaler
 from forecaster.series import Panel
 
 POSITIONS_PER_BATCH = 4_096
+BLOCKS_TO_JUDGE = 200  # horizons, over all series
 
 
 class TrainingConfig(BaseModel):
@@ -72,15 +73,18 @@ def plan_windows(config: TrainingConfig, panel: Panel, scaler: Scaler) -> Window
 def held_back_tail(panel: Panel, horizon: int) -> NDArray[np.int64]:
     """How many of each series' last values [B] judge the training and take no part in it.
 
-    One horizon, of series that are at least four long. Where that would cost a panel more than a twentieth of its values, only
-    some series give theirs: about thirty or a tenth of them, whichever is more.
+    One horizon, of series more than twice as long; more, up to a sixteenth of a series, where a panel of few long series would
+    else be judged by few horizons. Where that would cost a panel more than a twentieth of its values, only some series give
+    theirs: about thirty or a tenth of them, whichever is more.
 
     >>> from forecaster.frequency import Frequency
     >>> panel = Panel(("a", "b"), np.array([0, 0]), np.array([0, 900, 920]), np.ones(920), Frequency("D"))
     >>> held_back_tail(panel, 14)
     array([14,  0])
     """
-    tail = np.where(panel.lengths >= 4 * horizon, horizon, 0)
+    blocks = -(-BLOCKS_TO_JUDGE // max(len(panel), 1))
+    long = np.maximum(horizon, np.minimum(blocks * horizon, panel.lengths // 16))
+    tail = np.where(panel.lengths >= 2 * horizon + 4, long, 0)
     if tail.sum() > len(panel.values) / 20:
         every = int(np.clip(len(panel) // 30, 1, 10))
         tail[np.arange(len(panel)) % every > 0] = 0

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from forecaster.errors import ConfigError
 from forecaster.forecast import Forecast, State
 from forecaster.frequency import Frequency, Positions
+from forecaster.models.base import Float32
 from forecaster.models.network import ModelConfig, Network
-from forecaster.models.scaler import AGE, AMPLITUDE, CLIP, CONTEXT, LEVEL, RING, SPREAD, Float32, Scaler, Track, track
+from forecaster.models.scaler import AGE, LOG, SPREAD, Scaler
+from forecaster.models.track import Track, track
 from forecaster.series import Origins, Panel, Values
 
 TILE = 32
@@ -41,7 +43,7 @@ class Recurrent:
 
     @property
     def state_size(self) -> int:
-        return self.scaler.size + self.network.cell.state_size
+        return self.scaler.size + self.network.state_size
 
     # -- the door for streams ------------------------------------------------------------------------------------------------
 
@@ -53,7 +55,7 @@ class Recurrent:
         """The state [B, S] after one more position; y [B] is NaN where nothing was observed."""
         scaled = self.scaler.step(state[:, : self.scaler.size], y)
         x = self.scaler.features(scaled, ~np.isnan(y))
-        memory = np.empty((len(state), self.network.cell.state_size), dtype=np.float32)
+        memory = np.empty((len(state), self.network.state_size), dtype=np.float32)
         for rows in tiles(len(state)):
             _, memory[rows] = self._remember(x[rows, None, :], state[rows, self.scaler.size :])
         memory[scaled[:, AGE] == 0] = 0
@@ -62,12 +64,11 @@ class Recurrent:
     def forecast(self, state: State, position: Positions) -> Values:  # noqa: ARG002
         """Quantiles [B, L, Q] of the positions after `position`; NaN for series that have not begun."""
         values = np.empty((len(state), self.horizon, len(self.quantiles)))
-        base_columns = RING + self.scaler.base_columns(self.horizon)
         for rows in tiles(len(state)):
             part = state[rows]
-            change = self._speak(part)
-            v = part[:, base_columns, None] + part[:, SPREAD, None, None] * change
-            values[rows] = self.scaler.restore(np.ascontiguousarray(v))
+            base = self.scaler.base_forecast(part, self.horizon)
+            v = base[:, :, None] + part[:, SPREAD, None, None] * self._speak(part)
+            values[rows] = self.scaler.restore(v, part[:, LOG] > 0)
         values[state[:, AGE] == 0] = np.nan
         return values
 
@@ -130,7 +131,7 @@ class Recurrent:
         ages = [walk.age[panel.offsets[b] : panel.offsets[b + 1]] for b in series]
         skip = np.array([int((age == 0).sum()) for age in ages])
         stops = [known[rows_of[b]] - gap for b, gap in zip(series, skip, strict=True)]
-        memory = np.zeros((len(series), self.network.cell.state_size), dtype=np.float32)
+        memory = np.zeros((len(series), self.network.state_size), dtype=np.float32)
         before = 0
         for stop in np.unique(np.concatenate(stops)):
             if stop <= 0:
@@ -156,28 +157,25 @@ class Recurrent:
     def _speak(self, state: State) -> Float32:
         """Changes from the base, in spreads, for at most a tile of rows."""
         count, size = len(state), self.scaler.size
-        amplitude: Float32 = np.maximum(state[:, AMPLITUDE, None], self.scaler.least_spread, dtype=np.float32)
-        ring: Float32 = np.clip((state[:, RING:size] - state[:, LEVEL, None]) / amplitude, -CLIP, CLIP)
-        context = self.scaler.features(state[:, :size], np.ones(count, dtype=bool))[:, CONTEXT]
+        sight = self.scaler.sight(state[:, :size], self.horizon)
         with torch.inference_mode():
-            memory = self.network.cell.output(torch.from_numpy(_filled(state[:, size:])))
-            out = self.network.speak(memory, torch.from_numpy(_filled(ring)), torch.from_numpy(_filled(context)))
+            memory = self.network.recall(torch.from_numpy(_filled(state[:, size:])))
+            out = self.network.speak(memory, torch.from_numpy(_filled(sight)))
         return np.asarray(out.numpy()[:count])
 
     # -- beyond the horizon --------------------------------------------------------------------------------------------------
 
     def _extend(self, state: State, positions: Positions, values: Values) -> Values:
         """The forecast [B, L, Q] with one more block of leads, made from a state that was fed the medians so far."""
-        middle = self.quantiles.index(0.5)
+        middle, log = self.quantiles.index(0.5), state[:, LOG] > 0
         for lead in range(values.shape[1]):
             state = self.step(state, values[:, lead, middle], positions + lead + 1)
-        block = self.forecast(state, positions + values.shape[1])
-        log = self.scaler.kind == "log"
-        v, last = (np.log(block), np.log(values[:, -1:, :])) if log else (block, values[:, -1:, :])
-        own, before = (part - part[:, :, middle, None] for part in (v, last))
+        block, last = self.forecast(state, positions + values.shape[1]), values[:, -1:, :].copy()
+        for part in (block, last):
+            part[log] = np.log(part[log])
+        own, before = (part - part[:, :, middle, None] for part in (block, last))
         spread = np.sign(own) * np.sqrt(own**2 + before**2)
-        v = v[:, :, middle, None] + spread
-        return np.concatenate([values, np.exp(v) if log else v], axis=1)
+        return np.concatenate([values, self.scaler.restore(block[:, :, middle, None] + spread, log)], axis=1)
 
 
 def tiles(count: int) -> Iterator[slice]:

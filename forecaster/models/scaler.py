@@ -1,14 +1,15 @@
-"""The causal scale of a series: a smoothed level, two smoothed sizes, and a ring of the last values, all in the state.
+"""The causal scale of a series: a smoothed level, two smoothed sizes, a smoothing forecast, and a ring of the last values.
 
 A network shared by many series has to see them in one unit. That unit may know the past only, and must cost the same at
-the millionth observation as at the first, so it is itself exponential smoothing. With v the value (its logarithm on a
-panel of positive values), and a the larger of `alpha` and 1 / age, so that young series are averaged:
+the millionth observation as at the first, so it is itself exponential smoothing. With v the value (its logarithm while a
+series is positive), and a the larger of `alpha` and 1 / age, so that young series are averaged:
 
     level     = level     + a (v - level)
     amplitude = amplitude + a (|v - level| - amplitude)             how far values swing: the unit of what the network sees
     spread    = spread    + a (|v - v one season ago| - spread)     what a season does not explain: the unit of what it says
 
-Everything here is float32 numpy and elementwise, hence exact and the same for any batch. B series, R ring size.
+Beside them runs the panel's own smoothing (`base.py`), the forecast that the network's words are added to. Everything here is
+float32 numpy and elementwise, hence exact and the same for any batch. B series, M season of the base, R ring size.
 """
 
 from dataclasses import dataclass
@@ -19,69 +20,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.forecast import State
+from forecaster.models.base import Float32, HoltWinters, choose_smoothing, smooth
 from forecaster.series import Panel, Values
 
-Float32 = NDArray[np.float32]
-
-# where things lie in the state; the ring runs to the scaler's `size`, newest last
-AGE, LEVEL, AMPLITUDE, SPREAD, RING = 0, 1, 2, 3, 4
+# where things lie in the state; then the seasons of the base [M], the next position's first, and the ring [R], newest last
+AGE, LOG, LEVEL, AMPLITUDE, SPREAD, SMOOTH, SLOPE, ERROR, SEASONS = range(9)
 CLIP = np.float32(10)  # no input and no ring value is further than this many amplitudes from the level
 OLD_AGE = np.float32(50)  # positions at which a series counts as half known
-CONTEXT = slice(-4, -1)  # the features that a head sees besides the ring: they follow from the state alone
+CONTEXT = slice(-5, -1)  # the features that a head sees besides the ring: they follow from the state alone
 LEAST_SHARE = np.float32(1e-4)  # of a typical value: what is smaller is not told from rounding
 LONGEST_RING = 120  # above this a ring holds one season, below it two
+LEAST_RING = 8
+SERIES_TO_CHOOSE_BY = 200
+POSITIONS_TO_CHOOSE_BY = 1_500
 
 
 @dataclass(frozen=True)
 class Scaler:
     """How values become numbers near one, and back.
 
-    `kind` is `log` on panels of positive values and `signed` on others. `base_season` is the season of the spread and of the
-    seasonal-naive base that forecasts start from. `least_value` stands in for a value at or below zero that reaches a `log`
-    scaler after training; `least_spread` keeps a constant series from dividing by zero.
-
-    >>> scaler = Scaler("log", season_lengths=(2,), base_season=2, ring_size=4, least_value=1e-3, least_spread=1e-3)
-    >>> state = scaler.initial_state(1)
-    >>> for y in (1.0, 1.0, 1.0):
-    ...     state = scaler.step(state, np.array([y]))
-    >>> state[0].astype(float).round(3).tolist()
-    [3.0, 0.0, 0.001, 0.001, 0.0, 0.0, 0.0, 0.0]
+    `kind` is `log` where most series are positive and `signed` elsewhere. On a `log` panel a series is seen in logarithms until
+    it shows a value at or below zero; from then on it is seen as it is, its state translated. `base` is the panel's smoothing;
+    the spread is that of changes over its season. `least_spread` keeps a constant series from dividing by zero.
     """
 
     kind: Literal["log", "signed"]
     season_lengths: tuple[int, ...]
-    base_season: int
+    base: HoltWinters
     ring_size: int
-    least_value: float
     least_spread: float
+
+    @property
+    def ring(self) -> int:
+        """The column at which the ring begins."""
+        return SEASONS + self.base.length
 
     @property
     def size(self) -> int:
         """How many numbers of the state are the scaler's."""
-        return RING + self.ring_size
+        return self.ring + self.ring_size
 
     @cached_property
     def alpha(self) -> float:
         """The weight of a new value: a memory of about seven seasons."""
         return 2.0 / (1.0 + 7.0 * max(self.season_lengths[:1], default=1))
 
-    def base_columns(self, horizon: int) -> NDArray[np.int64]:
-        """Where the ring holds the value that each lead repeats [L]: the seasonal-naive forecast."""
-        return self.ring_size - self.base_season + np.arange(horizon) % self.base_season
-
     def initial_state(self, count: int) -> State:
         """The state [B, size] of series that have not begun: all zero."""
         return np.zeros((count, self.size), dtype=np.float32)
 
-    def transform(self, y: Values) -> Float32:
-        """Values in the unit of the state, NaN where y is."""
-        if self.kind == "signed":
-            return y.astype(np.float32)
-        return np.log(np.maximum(np.ascontiguousarray(y), self.least_value)).astype(np.float32)
+    def restore(self, v: NDArray[np.floating], log: NDArray[np.bool_]) -> Values:
+        """Values [B, ...] in the unit of the data; `log` [B] says which series are in logarithms."""
+        values = v.astype(np.float64)
+        values[log] = np.exp(np.ascontiguousarray(values[log]))
+        return values
 
-    def restore(self, v: NDArray[np.floating]) -> Values:
-        """Values in the unit of the data."""
-        return np.exp(v.astype(np.float64)) if self.kind == "log" else v.astype(np.float64)
+    def base_forecast(self, state: State, horizon: int) -> Float32:
+        """What the smoothing says of each lead [B, L], in the unit of the state."""
+        season = state[:, SEASONS + np.arange(horizon) % self.base.length]
+        path: Float32 = state[:, SMOOTH, None] + state[:, SLOPE, None] * self.base.path(horizon)
+        return path + season
 
     def step(self, state: State, y: Values) -> State:
         """The state after one more position; y [B] is NaN where nothing was observed.
@@ -89,159 +87,137 @@ class Scaler:
         A missing value leaves level and spread as they are, and the ring repeats the value of one season ago. A series
         that has not begun does not begin with a missing value.
         """
-        v = self.transform(y)
-        observed = ~np.isnan(v)
+        observed = ~np.isnan(y)
         begun = state[:, AGE] > 0
-        ring = state[:, RING : self.size]
-        season_ago = ring[:, self.ring_size - self.base_season]
-        after = np.empty_like(state)
-        after[:, : self.size - 1] = state[:, : self.size - 1]
-        after[:, RING : self.size - 1] = ring[:, 1:]
-        after[:, self.size - 1] = np.where(observed, v, season_ago)
-        after[:, AGE] = np.where(begun | observed, state[:, AGE] + np.float32(1), np.float32(0))
-        weight = np.maximum(np.float32(self.alpha), np.float32(1) / np.maximum(after[:, AGE], np.float32(1)))
+        after = self._translated(state, observed & begun & (y <= 0))
+        first = observed & ~begun
+        after[first, LOG] = (y[first] > 0) & (self.kind == "log")
+        log = after[:, LOG] > 0
+        v = np.where(log, np.log(np.where(log & observed, y, 1.0)), y).astype(np.float32)
+        v[~observed] = np.nan
+        ring = after[:, self.ring : self.size]
+        season_ago = ring[:, self.ring_size - self.base.length].copy()
+        filled = np.where(observed, v, season_ago)
+        ring[:, :-1] = ring[:, 1:].copy()
+        ring[:, -1] = filled
+        after[:, AGE] = age = np.where(begun | observed, state[:, AGE] + np.float32(1), np.float32(0))
+        weight = np.maximum(np.float32(self.alpha), np.float32(1) / np.maximum(age, np.float32(1)))
         change = np.where(observed, weight, np.float32(0))
         known = np.where(observed, v, np.float32(0))
-        after[:, LEVEL] = state[:, LEVEL] + change * (known - state[:, LEVEL])
+        after[:, LEVEL] += change * (known - after[:, LEVEL])
         swing = np.where(observed, np.abs(v - after[:, LEVEL]), np.float32(0))
         gone = np.where(observed, np.abs(v - season_ago), np.float32(0))
-        least = np.where(after[:, AGE] > 0, self._least(after[:, LEVEL]), np.float32(0))
-        after[:, AMPLITUDE] = np.maximum(state[:, AMPLITUDE] + change * (swing - state[:, AMPLITUDE]), least)
-        after[:, SPREAD] = np.maximum(state[:, SPREAD] + change * (gone - state[:, SPREAD]), least)
-        first = observed & ~begun
+        least = np.where(age > 0, self._least(after[:, LEVEL], log), np.float32(0))
+        after[:, AMPLITUDE] = np.maximum(after[:, AMPLITUDE] + change * (swing - after[:, AMPLITUDE]), least)
+        after[:, SPREAD] = np.maximum(after[:, SPREAD] + change * (gone - after[:, SPREAD]), least)
+        self._smooth(after, v, begun | observed)
         after[first, LEVEL] = v[first]
-        after[first, AMPLITUDE] = after[first, SPREAD] = self._least(v[first])
-        after[first, RING : self.size] = v[first, None]
+        after[first, AMPLITUDE] = after[first, SPREAD] = self._least(v[first], log[first])
+        after[first, self.ring : self.size] = v[first, None]
         return after
 
-    def _least(self, level: Float32) -> Float32:
-        """The smallest amplitude and spread at a level: series of a signed panel may have units far apart."""
+    def _smooth(self, after: State, v: Float32, begun: NDArray[np.bool_]) -> None:
+        """Move the base by one position, in place."""
+        base = self.base
+        weights = tuple(np.float32(weight) for weight in (base.level, base.slope, base.season, base.damping))
+        seasons = after[:, SEASONS : self.ring]
+        age = np.maximum(after[:, AGE], np.float32(1))
+        now = smooth(after[:, SMOOTH], after[:, SLOPE], seasons[:, 0], v=v, age=age, weights=weights, length=base.length)
+        seasons[:, :-1] = seasons[:, 1:].copy()
+        for column, numbers in ((SMOOTH, now.level), (SLOPE, now.slope), (ERROR, now.error), (self.ring - 1, now.season)):
+            after[:, column] = np.where(begun, numbers, np.float32(0))
+        after[after[:, AGE] == 1, ERROR] = 0
+
+    def _translated(self, state: State, crossed: NDArray[np.bool_]) -> State:
+        """A copy of the state, from logarithms to plain values where a series in logarithms has `crossed` zero."""
+        after = state.copy()
+        rows = np.flatnonzero(crossed & (state[:, LOG] > 0))
+        if len(rows):
+            part = state[rows].astype(np.float64)
+            level, smoothed = np.exp(part[:, LEVEL, None]), np.exp(part[:, SMOOTH, None])
+            part[:, [AMPLITUDE, SPREAD, ERROR]] *= level
+            part[:, SEASONS : self.ring] = smoothed * np.expm1(part[:, SEASONS : self.ring])
+            part[:, [SLOPE]] *= smoothed
+            part[:, [LEVEL]], part[:, [SMOOTH]], part[:, LOG] = level, smoothed, 0
+            part[:, self.ring :] = np.exp(part[:, self.ring :])
+            after[rows] = part.astype(np.float32)
+        return after
+
+    def _least(self, level: Float32, log: NDArray[np.bool_]) -> Float32:
+        """The smallest amplitude and spread at a level: plain series may have units far apart."""
         least: Float32 = np.full_like(level, self.least_spread)
-        return least if self.kind == "log" else np.maximum(least, np.abs(level) * LEAST_SHARE)
+        return np.where(log, least, np.maximum(least, np.abs(level) * LEAST_SHARE))
 
     @property
     def feature_count(self) -> int:
         """D, the inputs that the cell sees at each step."""
-        return 6 + 2 * len(self.season_lengths)
+        return 9 + 2 * len(self.season_lengths)
 
     def features(self, state: State, observed: NDArray[np.bool_]) -> Float32:
         """What the cell sees at the position just stepped [B, D], all of it within a few units of zero.
 
-        The value against the level, its last change, for each season the value one season before the *next* position and the
-        change over one season, then age and volatility (each x / (x + typical), so that no rounding depends on the batch),
-        and whether the value was observed.
+        The value against the level, its last change, what the base had not expected and what it expects next, for each season
+        the value one season before the *next* position and the change over one season, then age and volatility (each
+        x / (x + typical), so that no rounding depends on the batch), whether the series is in logarithms, and whether the
+        value was observed.
         """
-        ring = state[:, RING : self.size]
+        ring = state[:, self.ring : self.size]
         level, last = state[:, LEVEL], ring[:, -1]
-        size: Float32 = np.maximum(state[:, AMPLITUDE], self.least_spread, dtype=np.float32)
+        size: Float32 = np.maximum(state[:, AMPLITUDE], np.float32(self.least_spread))
+        spread: Float32 = np.maximum(state[:, SPREAD], np.float32(self.least_spread))
         columns: list[Float32] = [(last - level) / size, (last - ring[:, -2]) / size]
+        columns.append(state[:, ERROR] / spread)
+        columns.append((self.base_forecast(state, 1)[:, 0] - level) / size)
         for season in self.season_lengths:
             columns.append((ring[:, -season] - level) / size)
             columns.append((last - ring[:, -season - 1]) / size)
-        typical = np.full_like(level, 0.1) if self.kind == "log" else np.abs(level)
+        log = state[:, LOG] > 0
+        typical = np.where(log, np.float32(0.1), np.abs(level))
         columns.append(size / (size + typical))
         columns.append(state[:, SPREAD] / (state[:, SPREAD] + size))
         columns.append(state[:, AGE] / (state[:, AGE] + OLD_AGE))
+        columns.append(state[:, LOG])
         columns.append(observed.astype(np.float32))
         return np.clip(np.stack(columns, axis=1), -CLIP, CLIP)
 
+    def sight_count(self, horizon: int) -> int:
+        """How many numbers a head sees besides the memory."""
+        return self.ring_size + horizon + len(range(*CONTEXT.indices(self.feature_count)))
 
-@dataclass(frozen=True)
-class Track:
-    """The scaler's walk over a panel, N positions in the order of the panel's values.
-
-    `values` are the transformed values with the gaps filled as the ring fills them; `padded` holds them with `ring_size - 1`
-    copies of the first one before each series, so that `padded[at[n] : at[n] + ring_size]` is the ring at position n.
-    """
-
-    features: Float32  # [N, D]
-    level: Float32  # [N]
-    amplitude: Float32  # [N]
-    spread: Float32  # [N]
-    age: Float32  # [N]
-    values: Float32  # [N]
-    padded: Float32
-    at: NDArray[np.int64]  # [N]
-
-    def state_at(self, rows: NDArray[np.int64], scaler: Scaler) -> State:
-        """The scaler's state [len(rows), scaler.size] after the values at the given rows of the panel."""
-        state = scaler.initial_state(len(rows))
-        for column, numbers in ((AGE, self.age), (LEVEL, self.level), (AMPLITUDE, self.amplitude), (SPREAD, self.spread)):
-            state[:, column] = numbers[rows]
-        state[:, RING:] = np.lib.stride_tricks.sliding_window_view(self.padded, scaler.ring_size)[self.at[rows]]
-        state[state[:, AGE] == 0] = 0
-        return state
-
-
-def track(scaler: Scaler, panel: Panel) -> Track:
-    """The scaler stepped over every series of the panel at once."""
-    lengths, count = panel.lengths, len(panel.values)
-    order = np.argsort(-lengths, kind="stable")
-    alive = np.searchsorted(-lengths[order], -np.arange(lengths.max(initial=0)), side="left")
-    state = scaler.initial_state(len(panel))
-    numbers = np.empty((5, count), dtype=np.float32)
-    features = np.empty((count, scaler.feature_count), dtype=np.float32)
-    for step, k in enumerate(alive):
-        rows = panel.offsets[order[:k]] + step
-        y = panel.values[rows]
-        state[:k] = scaler.step(state[:k], y)
-        features[rows] = scaler.features(state[:k], ~np.isnan(y))
-        numbers[:, rows] = state[:k, [LEVEL, AMPLITUDE, SPREAD, AGE, scaler.size - 1]].T
-    level, amplitude, spread, age, values = numbers
-    pad = scaler.ring_size - 1
-    at = np.arange(count) + np.repeat(np.arange(len(panel)) * pad, lengths)
-    padded = np.empty(count + pad * len(panel), dtype=np.float32)
-    for b in range(len(panel)):
-        one = slice(panel.offsets[b], panel.offsets[b + 1])
-        values[one][age[one] == 0] = values[one][np.argmax(age[one] > 0)]
-        padded[at[one.start] : at[one.start] + pad] = values[one.start]
-    padded[at + pad] = values
-    return Track(features, level, amplitude, spread, age, values, padded, at)
+    def sight(self, state: State, horizon: int) -> Float32:
+        """What a head sees of the series [B, R + L + C]: the ring and the base against the level, then the context."""
+        size: Float32 = np.maximum(state[:, AMPLITUDE, None], np.float32(self.least_spread))
+        seen = np.concatenate([state[:, self.ring : self.size], self.base_forecast(state, horizon)], axis=1)
+        near = np.clip((seen - state[:, LEVEL, None]) / size, -CLIP, CLIP)
+        return np.concatenate([near, self.features(state, np.ones(len(state), dtype=bool))[:, CONTEXT]], axis=1)
 
 
 def scaler_for(panel: Panel, horizon: int) -> Scaler:
-    """The scaler that a panel's frequency, sign and lengths ask for.
+    """The scaler that a panel's frequency, signs and lengths ask for.
 
-    A season counts where half of the series are at least two of it long; the base season is the one whose repetition has
-    the smaller error over a horizon, series by series, in the middle of the panel.
+    A season counts where half of the series are at least two of it long; the base is the smoothing with the least error over
+    a horizon, among all weights and seasons.
     """
-    known = panel.values[~np.isnan(panel.values)]
-    positive = len(known) > 0 and bool((known > 0).all())
+    positive = np.array([not (panel.series(b) <= 0).any() for b in range(len(panel))])
+    kind: Literal["log", "signed"] = "log" if len(panel) and 2 * positive.sum() >= len(panel) else "signed"
     length = float(np.median(panel.lengths)) if len(panel) else 0.0
     seasons = tuple(m for m in panel.frequency.season_lengths if 2 * m <= length)
     longest = max(seasons, default=1)
-    ring = max(longest * (2 if 2 * longest <= LONGEST_RING else 1), horizon, 8) + 1
-    return Scaler(
-        kind="log" if positive else "signed",
-        season_lengths=seasons,
-        base_season=_best_season(panel, (1, *seasons), horizon=horizon, logs=positive),
-        ring_size=ring,
-        least_value=0.5 * float(known.min()) if positive else 0.0,
-        least_spread=_least_spread(panel, logs=positive),
-    )
+    ring = max(longest * (2 if 2 * longest <= LONGEST_RING else 1), horizon, LEAST_RING) + 1
+    some = np.random.default_rng(0).permutation(len(panel))[:SERIES_TO_CHOOSE_BY]
+    v = np.full((len(some), min(int(panel.lengths.max(initial=1)), POSITIONS_TO_CHOOSE_BY)), np.nan, dtype=np.float32)
+    for row, b in enumerate(some):
+        y = panel.series(b)[-v.shape[1] :]
+        v[row, : len(y)] = np.log(y) if kind == "log" and positive[b] else y
+    base = choose_smoothing(v, horizon=horizon, lengths=(1, *seasons))
+    return Scaler(kind, seasons, base, ring, least_spread=_least_spread(panel, positive & (kind == "log")))
 
 
-def _least_spread(panel: Panel, *, logs: bool) -> float:
-    """The smallest spread: of the panel's logarithms, or of the series with the smallest values."""
-    if logs:
-        v = np.log(panel.values[~np.isnan(panel.values)])
+def _least_spread(panel: Panel, log: NDArray[np.bool_]) -> float:
+    """The smallest spread: of the logarithms of the series that have them, or of the series with the smallest values."""
+    if log.any():
+        v = np.log(np.concatenate([panel.series(int(b)) for b in np.flatnonzero(log)]))
+        v = v[~np.isnan(v)]
         return max(float(LEAST_SHARE) * float(np.median(np.abs(v - np.median(v)))), 1e-6)
     sizes = [np.abs(y[np.nonzero(np.nan_to_num(y))]) for y in map(panel.series, range(len(panel)))]
     return max(float(LEAST_SHARE) * min((float(np.median(size)) for size in sizes if len(size)), default=1.0), 1e-12)
-
-
-def _best_season(panel: Panel, candidates: tuple[int, ...], *, horizon: int, logs: bool) -> int:
-    """The season whose naive forecast is best over most series: the errors at all leads, each series by its own mean."""
-    errors = np.full((len(panel), len(candidates)), np.nan)
-    for b in range(len(panel)):
-        y = np.log(panel.series(b)) if logs else panel.series(b)
-        for c, season in enumerate(candidates):
-            lags = [season * -(-lead // season) for lead in sorted({1, (horizon + 1) // 2, horizon})]
-            means = [np.abs(y[lag:] - y[:-lag]) for lag in lags if lag < len(y)]
-            seen = [np.nanmean(e) for e in means if np.isfinite(e).any()]
-            if len(seen) == len(lags):
-                errors[b, c] = np.mean(seen)
-    whole = errors[np.isfinite(errors).all(axis=1)]
-    scale = whole.mean(axis=1, keepdims=True)
-    whole = whole[scale[:, 0] > 0] / scale[scale[:, 0] > 0]
-    return candidates[int(whole.mean(axis=0).argmin())] if len(whole) else 1

@@ -10,11 +10,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from math import cos, pi
 from pathlib import Path
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -23,20 +21,15 @@ from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from forecaster.errors import ConfigError, DataError
-from forecaster.models.checkpoint import recurrent_from
-from forecaster.models.network import ModelConfig, Network, torch_threads
-from forecaster.models.plan import TrainingConfig, held_back_tail, plan_windows, share_of_budget
-from forecaster.models.recurrent import Recurrent
-from forecaster.models.scaler import CONTEXT, scaler_for
+from forecaster.errors import ConfigError
+from forecaster.models.network import Network, torch_threads
+from forecaster.models.plan import TrainingConfig
 from forecaster.models.windows import Batch, PanelWindows, TailWindows, TrainingWindows
-from forecaster.series import Panel
 
 Progress = Callable[[int, int, str], None]  # steps done, steps planned, a word on how it goes
 
 WARM_UP_STEPS = 100
 MEDIAN_SHARE = 0.5  # of the absolute error of the median, beside the quantile loss
-REFIT_RATE = 0.3  # the refit's learning rate begins at this share of the first one
 
 
 def pinball(change: Tensor, target: Tensor, quantiles: Tensor) -> Tensor:
@@ -53,7 +46,7 @@ def pinball(change: Tensor, target: Tensor, quantiles: Tensor) -> Tensor:
 def changes_of(network: Network, batch: Batch) -> Tensor:
     """What the network adds to the base at the batch's origins, in spreads [B, O, L, Q]."""
     memory, _ = network.remember(batch.features, network.initial_state(len(batch.features)))
-    return network.speak(memory[:, batch.origins], batch.ring, batch.features[:, batch.origins, CONTEXT])
+    return network.speak(memory[:, batch.origins], batch.sight)
 
 
 class _Task(pl.LightningModule):
@@ -147,95 +140,33 @@ class _Tell(Callback):
             self.progress(int(1000 * module.share_done()), 1000, f"step {trainer.global_step}, {word}")
 
 
-def train_network(
-    panel: Panel,
+def fit(
+    network: Network,
+    known: PanelWindows,
+    judged: TailWindows | None,
     *,
-    model: ModelConfig,
-    training: TrainingConfig,
-    horizon: int,
+    config: TrainingConfig,
     quantiles: tuple[float, ...],
     seed: int,
     folder: Path,
     progress: Progress | None = None,
-) -> Recurrent:
-    """A network trained on the panel, chosen by how it forecasts a held-back tail of it.
+) -> Network:
+    """The best average of the weights that the training visited, going on from where `folder` says it was.
 
-    What it needs to go on after a restart is kept in `folder` while it trains. Raises DataError when no series has two
-    values to learn from.
+    Without windows to be judged by, the last average is the best.
     """
-    if not any((~np.isnan(panel.series(b))).sum() >= 2 for b in range(len(panel))):
-        raise DataError(f"the panel has {len(panel)} series, none with two values; a network learns from at least one change.")
-    scaler = scaler_for(panel, horizon)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = Network(model, scaler, horizon=horizon, quantiles=quantiles)
-    tail = held_back_tail(panel, horizon)
-    plan = plan_windows(training, panel, scaler)
-    known = PanelWindows(scaler, panel.drop_last(tail), horizon=horizon, plan=plan)
-    judged = TailWindows(PanelWindows(scaler, panel, horizon=horizon, plan=plan), tail=tail) if tail.any() else None
-    data = _Data(known, judged, config=share_of_budget(training, 1 - training.refit_share), seed=seed)
-    network = _fit(network, data, quantiles=quantiles, folder=folder, progress=progress)
-    if judged:
-        network.head.stretch.fill_(stretch_of(network, judged, quantiles))
-    return recurrent_from(network, scaler, model, frequency=panel.frequency, horizon=horizon, quantiles=quantiles)
-
-
-def stretch_of(network: Network, tail: TailWindows, quantiles: tuple[float, ...]) -> float:
-    """By how much all intervals have to be widened (or narrowed) for the least quantile loss on values not trained on.
-
-    A network is surer of what it was trained on than of what comes. Between 1/2 and 2, and nearer to 1 where few series speak:
-    the logarithm is shrunk by n / (n + 10).
-    """
-    levels, grid = torch.tensor(quantiles), torch.logspace(-1, 1, 41, base=2)
-    median, losses = quantiles.index(0.5), torch.zeros(len(grid), dtype=torch.float64)
-    network = network.cpu().eval()
-    with torch.inference_mode():
-        for number in range(len(tail)):
-            batch = tail[number]
-            change = changes_of(network, batch)
-            centre = change[..., median, None]
-            for k, stretch in enumerate(grid):
-                loss = pinball(centre + stretch * (change - centre), batch.target, levels)
-                losses[k] += (loss * batch.weight).sum().double()
-    count = len(tail.series)
-    return float(grid[losses.argmin()] ** (count / (count + 10)))
-
-
-def refit_network(
-    forecaster: Recurrent, panel: Panel, *, training: TrainingConfig, seed: int, folder: Path, progress: Progress | None = None
-) -> Recurrent:
-    """The forecaster after some more training on the whole panel, also on the parts that chose and scored it.
-
-    What has been judged goes on from its weights, at a lower rate, for the `refit_share` of the budget, so that what is put
-    to use has seen the latest values too.
-    """
-    plan = plan_windows(training, panel, forecaster.scaler)
-    windows = PanelWindows(forecaster.scaler, panel, horizon=forecaster.horizon, plan=plan)
-    config = share_of_budget(training, training.refit_share).model_copy(
-        update={"learning_rate": REFIT_RATE * training.learning_rate}
-    )
-    data = _Data(windows, None, config=config, seed=seed + 1)
-    network = _fit(deepcopy(forecaster.network), data, quantiles=forecaster.quantiles, folder=folder, progress=progress)
-    return recurrent_from(
-        network,
-        forecaster.scaler,
-        forecaster.config,
-        frequency=forecaster.frequency,
-        horizon=forecaster.horizon,
-        quantiles=forecaster.quantiles,
-    )
-
-
-def _fit(network: Network, data: _Data, *, quantiles: tuple[float, ...], folder: Path, progress: Progress | None) -> Network:
-    """The best average of the weights that the training visited, going on from where `folder` says it was."""
-    config, judged = data.config, data.validation is not None
-    task = _Task(network.train(), config=config, quantiles=quantiles, seed=data.seed)
+    data = _Data(known, judged, config=config, seed=seed)
+    task = _Task(network.train(), config=config, quantiles=quantiles, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     best = ModelCheckpoint(
-        folder, filename="best", monitor="validation" if judged else None, save_last=True, save_on_train_epoch_end=True
+        folder,
+        filename="best",
+        monitor="validation" if judged is not None else None,
+        save_last=True,
+        save_on_train_epoch_end=True,
     )
     callbacks: list[Callback] = [WeightAveraging(avg_fn=_averaging(config.average_decay)), best]
-    if judged:
+    if judged is not None:
         # not strict: a restart first ends the epoch that was kept, without its loss, which has been counted already
         callbacks.append(EarlyStopping("validation", patience=config.patience, check_on_train_epoch_end=True, strict=False))
     if progress:
@@ -244,7 +175,7 @@ def _fit(network: Network, data: _Data, *, quantiles: tuple[float, ...], folder:
     with _quiet_lightning(), torch_threads(config.threads), torch.random.fork_rng(devices=[]):
         trainer = _trainer(config, callbacks, folder)
         trainer.fit(task, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-        if judged and best.best_model_path:
+        if judged is not None and best.best_model_path:
             task = _Task.load_from_checkpoint(
                 best.best_model_path,
                 map_location="cpu",
@@ -252,7 +183,7 @@ def _fit(network: Network, data: _Data, *, quantiles: tuple[float, ...], folder:
                 network=network,
                 config=config,
                 quantiles=quantiles,
-                seed=data.seed,
+                seed=seed,
             )
     return task.network
 

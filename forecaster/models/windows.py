@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from forecaster.models.plan import WindowPlan
-from forecaster.models.scaler import CLIP, Scaler, track
+from forecaster.models.scaler import AGE, AMPLITUDE, CLIP, CONTEXT, LEVEL, LOG, SLOPE, SMOOTH, SPREAD, Scaler
+from forecaster.models.track import track
 from forecaster.series import Panel
 
 FURTHEST = 1_000.0  # spreads from the base: further a target does not pull, as when a constant series moves
@@ -25,7 +26,7 @@ class Batch(NamedTuple):
 
     features: Tensor  # [B, T, D]
     origins: Tensor  # [O] steps into the window
-    ring: Tensor  # [B, O, R] in amplitudes from the level
+    sight: Tensor  # [B, O, R + L + C] what the head sees besides the memory
     target: Tensor  # [B, O, L] what the future adds to the base, in spreads; 0 where unknown
     weight: Tensor  # [B, O, L] of the target's absolute error in the loss; 0 where it does not count
 
@@ -37,21 +38,19 @@ class PanelWindows:
     """
 
     def __init__(self, scaler: Scaler, panel: Panel, *, horizon: int, plan: WindowPlan) -> None:
-        self.plan = plan
+        self.plan, self.least = plan, scaler.least_spread
         walk = track(scaler, panel)
         self.lengths = torch.from_numpy(panel.lengths)
         self.offsets = torch.from_numpy(panel.offsets[:-1].copy())
         self.features = torch.from_numpy(walk.features)
-        self.level = torch.from_numpy(walk.level)
-        self.amplitude = torch.from_numpy(walk.amplitude).clamp(min=scaler.least_spread)  # it is 0 before a series begins
-        self.spread, self.age = torch.from_numpy(walk.spread), torch.from_numpy(walk.age)
-        self.rings = torch.from_numpy(walk.padded).unfold(0, scaler.ring_size, 1)
-        self.at = torch.from_numpy(walk.at)
-        future = np.full(len(panel.values) + horizon, np.nan, dtype=np.float32)
-        future[: len(panel.values)] = scaler.transform(panel.values)
-        self.future = torch.from_numpy(future).unfold(0, horizon, 1)
-        self.base_columns = torch.from_numpy(scaler.base_columns(horizon))
-        self.importance = torch.from_numpy(series_importance(scaler, panel))
+        self.numbers = torch.from_numpy(walk.numbers)
+        self.rings, self.at = torch.from_numpy(walk.padded).unfold(0, scaler.ring_size, 1), torch.from_numpy(walk.at)
+        self.seasons = torch.from_numpy(walk.seasons).unfold(0, scaler.base.length, 1)
+        self.season_at = torch.from_numpy(walk.season_at)
+        self.season_columns = torch.arange(horizon) % scaler.base.length
+        self.path = torch.from_numpy(scaler.base.path(horizon))
+        self.logs, self.plain = (_futures(panel, horizon, logs=logs) for logs in (True, False))
+        self.importance = torch.from_numpy(series_importance(scaler, panel, walk.numbers[:, LOG] > 0))
         self.leads = torch.arange(1, horizon + 1)
 
     def gather(self, series: Tensor, start: Tensor, *, origins: Tensor, first_origin: Tensor) -> Batch:
@@ -61,16 +60,39 @@ class PanelWindows:
         features = self.features[self.offsets[series][:, None] + torch.minimum(steps, n - 1)]
         at = start[:, None] + origins  # [B, O]
         rows = self.offsets[series][:, None] + torch.minimum(at, n - 2)
-        spread = self.spread[rows][:, :, None]
-        ring = self.rings[self.at[rows]]  # [B, O, R]
-        truth = self.future[rows + 1]
-        scored = (at < n - 1) & (at >= first_origin[:, None]) & (self.age[rows] > 0)
+        numbers = self.numbers[rows]
+        spread = numbers[:, :, SPREAD, None].clamp(min=self.least)
+        base = numbers[:, :, SMOOTH, None] + numbers[:, :, SLOPE, None] * self.path
+        base = base + self.seasons[self.season_at[rows]][:, :, self.season_columns]
+        seen = torch.cat([self.rings[self.at[rows]], base], dim=-1) - numbers[:, :, LEVEL, None]
+        near = (seen / numbers[:, :, AMPLITUDE, None].clamp(min=self.least)).clamp(-float(CLIP), float(CLIP))
+        truth = torch.where(numbers[:, :, LOG, None] > 0, self.logs[rows + 1], self.plain[rows + 1])
+        scored = (at < n - 1) & (at >= first_origin[:, None]) & (numbers[:, :, AGE] > 0)
         counts = ((at[:, :, None] + self.leads) < n[:, :, None]) & ~truth.isnan() & scored[:, :, None]
-        change = ((truth - ring[:, :, self.base_columns]) / spread).clamp(-FURTHEST, FURTHEST)
-        target = torch.where(counts, change, torch.zeros(()))
-        weight = counts * self.importance[series][:, None, None] * spread
-        scaled = (ring - self.level[rows][:, :, None]) / self.amplitude[rows][:, :, None]
-        return Batch(features, origins, scaled.clamp(-float(CLIP), float(CLIP)), target, weight)
+        target = torch.where(counts, ((truth - base) / spread).clamp(-FURTHEST, FURTHEST), torch.zeros(()))
+        weight = counts * self.importance[rows][:, :, None] * spread
+        return Batch(features, origins, torch.cat([near, self.features[rows][:, :, CONTEXT]], dim=-1), target, weight)
+
+    def mean_changes(self) -> list[float]:
+        """The mean absolute target at each lead [L], weighted as in the loss, over some batches of windows."""
+        batches = TrainingWindows(self, batches=8, seed=0, epoch=0)
+        total, count = torch.zeros(len(self.leads)), torch.zeros(len(self.leads))
+        for number in range(len(batches)):
+            batch = batches[number]
+            total += (batch.target.abs() * batch.weight).sum(dim=(0, 1))
+            count += batch.weight.sum(dim=(0, 1))
+        return [float(size) if size > 0 else 1.0 for size in total / count.clamp(min=1e-12)]
+
+
+def _futures(panel: Panel, horizon: int, *, logs: bool) -> Tensor:
+    """The `horizon` values from each position on [N + 1, L], NaN beyond the panel; what has no logarithm is at the bottom."""
+    future = np.full(len(panel.values) + horizon, np.nan, dtype=np.float32)
+    y = panel.values
+    if logs:
+        known = y[y > 0]
+        y = np.log(np.where(y > 0, y, np.where(np.isnan(y), y, 0.5 * known.min() if len(known) else 1.0)))
+    future[: len(y)] = y
+    return torch.from_numpy(future).unfold(0, horizon, 1)
 
 
 class TrainingWindows(Dataset[Batch]):
@@ -97,46 +119,64 @@ class TrainingWindows(Dataset[Batch]):
 
 
 class TailWindows(Dataset[Batch]):
-    """The windows that end with each series, scored only on its last `tail` [B] values, of which training knows nothing."""
+    """The windows that hold each series' last `tail` [B] values, of which training knows nothing, and score those alone."""
 
     def __init__(self, windows: PanelWindows, *, tail: NDArray[np.int64]) -> None:
-        self.windows, self.tail = windows, tail
-        order = np.argsort(windows.lengths.numpy(), kind="stable")  # so that the tails of a batch lie at much the same steps
-        self.series = order[tail[order] > 0]
+        self.windows = windows
+        plan, lengths = windows.plan, windows.lengths.numpy()
+        cuts = []  # series, start, first origin, last origin
+        for b in np.flatnonzero(tail):
+            first = max(int(lengths[b] - tail[b]) - 1, 0)
+            while first < lengths[b] - 1:
+                start = max(min(first - plan.burn_in, int(lengths[b]) - plan.length), 0)
+                cuts.append((b, start, first))
+                first = start + plan.length
+        table = np.array(cuts, dtype=np.int64).reshape(-1, 3)
+        self.cuts = table[np.argsort(lengths[table[:, 0]] - table[:, 1], kind="stable")]  # alike beside each other
+        self.series = np.flatnonzero(tail)
 
     def __len__(self) -> int:
-        return -(-len(self.series) // self.windows.plan.batch_size)
+        return -(-len(self.cuts) // self.windows.plan.batch_size)
 
     def __getitem__(self, number: int) -> Batch:
         plan = self.windows.plan
-        chosen = self.series[number * plan.batch_size : (number + 1) * plan.batch_size]
-        lengths = self.windows.lengths.numpy()[chosen]
-        start = np.maximum(lengths - plan.length, 0)
-        first = lengths - self.tail[chosen] - 1
-        origins = torch.arange(max(int((first - start).min()), 0), int((lengths - start).max()) - 1)
-        return self.windows.gather(
-            torch.from_numpy(chosen), torch.from_numpy(start), origins=origins, first_origin=torch.from_numpy(first)
-        )
+        series, start, first = self.cuts[number * plan.batch_size : (number + 1) * plan.batch_size].T
+        last = np.minimum(self.windows.lengths.numpy()[series] - start, plan.length + 1) - 1
+        origins = torch.arange(max(int((first - start).min()), 0), int(last.max()))
+        chosen, begin, from_here = (torch.from_numpy(column.copy()) for column in (series, start, first))
+        return self.windows.gather(chosen, begin, origins=origins, first_origin=from_here)
 
 
-def series_importance(scaler: Scaler, panel: Panel) -> NDArray[np.float32]:
-    """The weight [B] of an absolute error, in the scaler's unit, in the loss.
+def series_importance(scaler: Scaler, panel: Panel, log: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The weight [N] in the loss of an absolute error at each position, in its unit; `log` [N] says where that is logarithms.
 
     A panel's score averages series, each by its own scale, so an error counts by 1 / the series' mean change over a season
-    (as in MASE). On a log scale, where all series have one unit, half of the weight is even, since an error there is a relative
+    (as in MASE). In logarithms, where all series have one unit, half of the weight is even, since an error there is a relative
     one (as in sMAPE), and no series counts for ten times the usual.
     """
-    size = np.array([_mean_change(scaler.transform(panel.series(b)), scaler.base_season) for b in range(len(panel))])
-    known = size[np.isfinite(size) & (size > 0)]
-    typical = float(np.median(known)) if len(known) else 1.0
-    size = np.where(np.isfinite(size) & (size > 0), size, typical)
-    if scaler.kind == "signed":
-        return np.asarray(1.0 / size, dtype=np.float32)
+    plain = _known_or_typical([_mean_change(panel.series(b), scaler.base.length) for b in range(len(panel))])
+    weight = 1.0 / plain
+    if not log.any():
+        return np.repeat(weight, panel.lengths).astype(np.float32)
+    size = _known_or_typical([_mean_change(_logarithms(panel.series(b)), scaler.base.length) for b in range(len(panel))])
+    typical = float(np.median(size))
     own = 1.0 / np.maximum(size, 0.1 * typical)
-    return np.asarray(0.5 * (own / own.mean() + 1.0) / typical, dtype=np.float32)
+    relative = 0.5 * (own / own.mean() + 1.0) / typical
+    return np.where(log, np.repeat(relative, panel.lengths), np.repeat(weight, panel.lengths)).astype(np.float32)
 
 
-def _mean_change(v: NDArray[np.float32], season: int) -> float:
+def _known_or_typical(sizes: list[float]) -> NDArray[np.float64]:
+    """The sizes, and the median one in place of those that are unknown or zero."""
+    found = np.asarray(sizes)
+    known = found[np.isfinite(found) & (found > 0)]
+    return np.where(np.isfinite(found) & (found > 0), found, np.median(known) if len(known) else 1.0)
+
+
+def _logarithms(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.log(np.where(y > 0, y, np.nan))
+
+
+def _mean_change(v: NDArray[np.float64], season: int) -> float:
     """The mean absolute change over a season, but not less than a thousandth of the values' spread; NaN if none is known."""
     lag = season if len(v) > season else 1
     gone, known = np.abs(v[lag:] - v[:-lag]), v[~np.isnan(v)]
