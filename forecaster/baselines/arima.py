@@ -1,4 +1,4 @@
-"""ARIMA: order and parameters by statsmodels, then one Kalman filter over all series at once.
+"""ARIMA: order and parameters of one series by statsmodels; `kalman.py` filters with them.
 
 What it is: a non-seasonal ARIMA(p, d, q) on the seasonally adjusted series (the M4 test, classical decomposition).
 
@@ -11,26 +11,23 @@ Parameters come from the last 2,000 values. Gaps are interpolated for the test, 
 filter leave them out.
 """
 
-from dataclasses import dataclass, replace
-from time import perf_counter
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from forecaster.baselines.fitting import FitFailure
-from forecaster.baselines.parameters import Numbers, Request, Sample
-from forecaster.baselines.seasonality import adjust_panel, fill_gaps, find_season, restore_season
-from forecaster.baselines.smoothing import recent_values
-from forecaster.series import Origins, Panel, Values
+from forecaster.baselines.fitting import FitFailure, OutOfTime
+from forecaster.baselines.kalman import LARGEST_ORDER, is_stable
+from forecaster.baselines.parameters import Numbers, Sample
+from forecaster.baselines.seasonality import fill_gaps, find_season
+from forecaster.baselines.smoothing_fits import recent_values
+from forecaster.series import Values
 
-LARGEST_ORDER = 3
 LARGEST_DIFFERENCE = 2
 FINALISTS = 3
 FEWEST_VALUES = 10
 LONGEST_HISTORY = 2_000
 ITERATIONS = 50
 KPSS_CRITICAL = 0.463  # 5 %, stationarity about a level (Kwiatkowski et al. 1992, table 1)
-DIFFUSE_VARIANCE = 1e6  # of a level that nothing is known of, in units of the innovation variance, as in statsmodels
 
 
 @dataclass(frozen=True)
@@ -59,16 +56,18 @@ def fit_arima(sample: Sample) -> Numbers:
     d = find_difference(filled / scale)
     ranked = rank_orders(np.diff(filled / scale, n=d), d)
     fits: list[Candidate] = []
+    remark = ""
     for candidate in ranked[:FINALISTS]:
-        if fits and perf_counter() > sample.deadline:
-            break
         try:
             fits.append(_estimate(adjusted / scale, d, candidate))
+        except OutOfTime:
+            remark = f"the time for its fit was over after {len(fits)} orders"
+            break
         except (ValueError, np.linalg.LinAlgError):  # the likelihood of this order cannot be computed
             continue
     fits = [fit for fit in fits if np.isfinite(fit.aicc)]
     if not fits:
-        raise FitFailure("the likelihood of no order could be computed")
+        raise FitFailure(remark or "the likelihood of no order could be computed")
     best = min(fits, key=lambda fit: fit.aicc)
     return {
         "model": f"ARIMA({len(best.ar)},{d},{len(best.ma)}){' with constant' if best.has_constant else ''}, season {season.form}",
@@ -79,6 +78,7 @@ def fit_arima(sample: Sample) -> Numbers:
         **{f"ar_{lag}": float(best.ar[lag - 1]) if lag <= len(best.ar) else 0.0 for lag in range(1, LARGEST_ORDER + 1)},
         **{f"ma_{lag}": float(best.ma[lag - 1]) if lag <= len(best.ma) else 0.0 for lag in range(1, LARGEST_ORDER + 1)},
         **season.parameters(),
+        **({"remark": remark} if remark else {}),
     }
 
 
@@ -141,15 +141,6 @@ def _estimate_quickly(values: Values, p: int, q: int, *, constant: float, has_co
     return Candidate(ar, ma, constant, has_constant, aicc)
 
 
-def is_stable(weights: Values) -> bool:
-    """Whether x_t = w_1 x_(t-1) + w_2 x_(t-2) + … dies out.
-
-    >>> is_stable(np.array([0.9])), is_stable(np.array([0.9, 0.2]))
-    (True, False)
-    """
-    return bool(np.abs(np.roots(np.r_[1, -weights])).max(initial=0.0) < 0.9999)
-
-
 def _estimate(scaled: Values, d: int, candidate: Candidate) -> Candidate:
     """Maximum likelihood from the quick estimates on; the constant is taken out first and kept."""
     from statsmodels.tsa.statespace.sarimax import SARIMAX
@@ -176,128 +167,3 @@ def _estimate(scaled: Values, d: int, candidate: Candidate) -> Candidate:
 def _aicc(deviance: float, count: int, parameters: int) -> float:
     room = count - parameters - 1
     return deviance + 2 * parameters + 2 * parameters * (parameters + 1) / room if room > 0 else np.inf
-
-
-# -- forecasts -----------------------------------------------------------------------------------------------------------
-
-
-def arima_paths(request: Request) -> tuple[Values, Values]:
-    """Mean and standard deviation from the filtered state at each origin, with the season put back [R, L]."""
-    panel, origins = adjust_panel(request.panel, request.parameters, request.season_length), request.origins
-    mean = np.full((len(origins), request.horizon), np.nan)
-    scale = mean.copy()
-    for d in range(LARGEST_DIFFERENCE + 1):
-        series = np.flatnonzero(request.column("d") == d)
-        rows = np.flatnonzero(np.isin(origins.index, series))
-        if len(rows):
-            some = Origins(np.searchsorted(series, origins.index[rows]), origins.known[rows])
-            part = replace(request, panel=panel.select(series.tolist()), parameters=request.parameters.iloc[series], origins=some)
-            mean[rows], scale[rows] = _paths_of_difference(part, d)
-    return restore_season(request, mean, scale)
-
-
-def _paths_of_difference(request: Request, d: int) -> tuple[Values, Values]:
-    """The same for adjusted series that share d: the constant and, where d > 0, the first value are taken out and put back."""
-    table, anchor = _left_aligned(request.panel)
-    origins, span = request.origins, table.shape[1]
-    times = np.arange(span + request.horizon, dtype=np.float64)
-    offset = request.column("constant")[:, None] * (times if d == 1 else np.ones_like(times))
-    offset = offset + (anchor[:, None] if d else 0.0)
-    ar, ma = (np.stack([request.column(f"{name}_{lag}") for lag in range(1, LARGEST_ORDER + 1)], axis=1) for name in ("ar", "ma"))
-    space = StateSpace.of(ar, ma, d)
-    state, covariance = space.filter(table - offset[:, :span], origins)
-    mean, variance = space.select(origins.index).forecast(state, covariance, request.horizon)
-    leads = origins.known[:, None] + np.arange(request.horizon)
-    return mean + offset[origins.index[:, None], leads], request.per_row("sigma") * np.sqrt(variance)
-
-
-def _left_aligned(panel: Panel) -> tuple[Values, Values]:
-    """All series from their first position on, NaN after their end [B, T], and the first value observed of each [B]."""
-    lengths = panel.lengths
-    table = np.full((len(panel), int(lengths.max(initial=0))), np.nan)
-    table[np.arange(table.shape[1]) < lengths[:, None]] = panel.values
-    seen = np.isfinite(table)
-    first = seen.argmax(axis=1) if table.shape[1] else np.zeros(len(panel), dtype=np.int64)
-    return table, table[np.arange(len(panel)), first] if table.shape[1] else np.full(len(panel), np.nan)
-
-
-@dataclass(frozen=True)
-class StateSpace:
-    """ARIMA processes of one d with innovations of variance 1: y = design . a, a' = transition a + selection e.
-
-    The first d states are the last value, its last difference, …; the others are Harvey's form of the ARMA part.
-    S = d + 4 states: transition [B, S, S], selection [B, S], design [S].
-
-    Source: Durbin and Koopman (2012), Time Series Analysis by State Space Methods, chapters 3 and 4.
-    """
-
-    transition: Values
-    selection: Values
-    design: Values
-    d: int
-
-    @classmethod
-    def of(cls, ar: Values, ma: Values, d: int) -> "StateSpace":
-        """The processes with weights ar and ma [B, 3]."""
-        size = d + LARGEST_ORDER + 1
-        design = np.zeros(size)
-        design[: d + 1] = 1.0
-        transition = np.zeros((len(ar), size, size))
-        transition[:, np.arange(d, size - 1), np.arange(d + 1, size)] = 1.0
-        transition[:, d : size - 1, d] = ar
-        for row in range(d):
-            transition[:, row, row : d + 1] = 1.0
-        selection = np.zeros((len(ar), size))
-        selection[:, d] = 1.0
-        selection[:, d + 1 :] = ma
-        return cls(transition, selection, design, d)
-
-    def select(self, rows: NDArray[np.int64]) -> "StateSpace":
-        """The processes of some rows, in their order."""
-        return StateSpace(self.transition[rows], self.selection[rows], self.design, self.d)
-
-    def filter(self, y: Values, origins: Origins) -> tuple[Values, Values]:
-        """State [R, S] and covariance [R, S, S] of the step after each origin, given y [B, T] before it."""
-        state, covariance = np.zeros_like(self.selection), self._first_covariance()
-        states, covariances = state[origins.index], covariance[origins.index]
-        due = np.argsort(origins.known, kind="stable")
-        bounds = np.searchsorted(origins.known[due], np.arange(1, y.shape[1] + 2))
-        noise = self._noise
-        turned = self.transition.swapaxes(1, 2)
-        for t in range(y.shape[1]):
-            weight = covariance @ self.design  # [B, S]
-            seen = np.isfinite(y[:, t])
-            gain = np.where(seen[:, None], weight / (weight @ self.design)[:, None], 0.0)
-            error = np.where(seen, y[:, t] - state @ self.design, 0.0)
-            state = (self.transition @ (state + gain * error[:, None])[:, :, None])[:, :, 0]
-            covariance = self.transition @ (covariance - gain[:, :, None] * weight[:, None, :]) @ turned + noise
-            rows = due[bounds[t] : bounds[t + 1]]
-            states[rows], covariances[rows] = state[origins.index[rows]], covariance[origins.index[rows]]
-        return states, covariances
-
-    def forecast(self, state: Values, covariance: Values, horizon: int) -> tuple[Values, Values]:
-        """Mean and variance of the next values [B, L]."""
-        means, variances = [], []
-        turned = self.transition.swapaxes(1, 2)
-        for _ in range(horizon):
-            means.append(state @ self.design)
-            variances.append(covariance @ self.design @ self.design)
-            state = (self.transition @ state[:, :, None])[:, :, 0]
-            covariance = self.transition @ covariance @ turned + self._noise
-        return np.stack(means, axis=1), np.stack(variances, axis=1)
-
-    @property
-    def _noise(self) -> Values:
-        return self.selection[:, :, None] * self.selection[:, None, :]
-
-    def _first_covariance(self) -> Values:
-        """Stationary for the ARMA part (P = T P T' + R R'), and all but unknown for the rest."""
-        count, size = self.selection.shape
-        inner = self.transition[:, self.d :, self.d :]
-        width = size - self.d
-        kronecker = np.einsum("bij,bkl->bikjl", inner, inner).reshape(count, width**2, width**2)
-        noise = self._noise[:, self.d :, self.d :].reshape(count, width**2, 1)
-        covariance = np.zeros((count, size, size))
-        covariance[:, self.d :, self.d :] = np.linalg.solve(np.eye(width**2) - kronecker, noise).reshape(count, width, width)
-        covariance[:, np.arange(self.d), np.arange(self.d)] = DIFFUSE_VARIANCE
-        return covariance

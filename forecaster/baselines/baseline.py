@@ -1,8 +1,8 @@
 """One forecaster for all baselines: a method, its settings, and the numbers fitted to each series."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from statistics import NormalDist
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -10,29 +10,27 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecaster.baselines.fitting import FitSeries, Progress, SeriesFit, fit_each
-from forecaster.baselines.naive import seasonal_naive_paths
-from forecaster.baselines.parameters import Request
+from forecaster.baselines.recursion import Recursion
+from forecaster.baselines.stepping import BaselineStepper
+from forecaster.baselines.store import FitStore
 from forecaster.errors import DataError
 from forecaster.forecast import Forecast, check_quantiles
+from forecaster.frequency import Frequency
 from forecaster.series import Origins, Panel, Values
-
-Paths = Callable[[Request], tuple[Values, Values]]
-Sigma = Callable[[Panel, pd.DataFrame, int], Values]
-
-ABSURD_RANGES = 10.0
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a baseline fits one series and forecasts a panel: mean and standard deviation [R, L] of each lead.
+    """How a baseline fits one series, and the recursion that its numbers are for.
 
-    `sigma` finds the spread of one-step errors of all series at once, where the fit of a series does not give it.
+    `finds_spread` says that the spread of one-step errors comes from walking the fitted series, where their fits do not give it;
+    `seconds_each` is about what one fit takes.
     """
 
     name: str
     fit_series: FitSeries
-    paths: Paths
-    sigma: Sigma | None = None
+    recursion: Recursion
+    finds_spread: bool = False
     seconds_each: float = 0.0
 
 
@@ -47,13 +45,15 @@ class Baseline:
     first origin, with a note as well. Before the first value there is nothing but NaN.
 
     `season_length` None means that of the frequency. `max_seconds_per_series` ends the search for a better form or order, so with
-    a limit that is ever reached the result depends on the machine.
+    a limit that is ever reached the result depends on the machine; `SeriesFit.remark` then says so. `cache` is a folder where
+    fits are kept: a series that was fitted before, by its values and settings, is not fitted again.
     """
 
     method: Method
     season_length: int | None = None
     jobs: int = 1
     max_seconds_per_series: float | None = None
+    cache: Path | None = None
     progress: Progress | None = field(default=None, repr=False, compare=False)
     parameters: pd.DataFrame | None = field(default=None, repr=False, compare=False)
     fit_report: tuple[SeriesFit, ...] = field(default=(), repr=False, compare=False)
@@ -74,12 +74,30 @@ class Baseline:
             raise DataError(f"horizon is {horizon}; expected 1 or more.")
         asked, rows = _only_what_is_known(panel, origins)
         parameters, notes = self._parameters_for(asked, rows)
-        request = Request(asked, parameters, self._season_length(panel), horizon, rows)
-        with np.errstate(all="ignore"):  # what is not finite is found and said
-            mean, scale = self._paths(request, notes)
-            values = np.stack([mean + NormalDist().inv_cdf(q) * scale if q != 0.5 else mean for q in ordered], axis=2)
+        stepper = self._stepper(panel.frequency, parameters, horizon=horizon, quantiles=ordered)
+        values = np.full((len(rows), horizon, len(ordered)), np.nan)
+        instead, is_silent = np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
+        for some, vectors in stepper.walk(asked, stepper.first_vectors(parameters, asked.starts), rows):
+            positions = asked.starts[rows.index[some]] + rows.known[some] - 1
+            paths = stepper.paths(stepper.layout.fields(vectors), positions, horizon)
+            values[some], instead[some] = stepper.quantile_values(paths), paths.is_instead
+            is_silent[some] = ~np.isfinite(paths.mean).any(axis=1)
+        self._add_notes(notes, asked, parameters, rows.index[instead], is_silent[instead])
         ids = tuple(asked.ids[index] for index in rows.index)
         return Forecast(ids, origins.positions(panel), ordered, values, panel.frequency, notes)
+
+    def stepper(self, frequency: Frequency, *, horizon: int, quantiles: Sequence[float]) -> BaselineStepper:
+        """The same forecaster, live: its `warm(panel)` gives the state of fitted series, and what it says equals `predict`.
+
+        Raises DataError for a horizon below 1, or where nothing was fitted yet.
+        """
+        ordered = check_quantiles(quantiles)
+        if horizon < 1:
+            raise DataError(f"horizon is {horizon}; expected 1 or more.")
+        if self.parameters is None:
+            raise DataError(f"{self.name} was not fitted, and a live series needs parameters. Call fit(panel) first.")
+        self._check_season(self.parameters, frequency)
+        return self._stepper(frequency, self.parameters, horizon=horizon, quantiles=ordered)
 
     def to_frame(self) -> pd.DataFrame:
         """The fitted parameters, one row for each series: unique_id first, then numbers and words; for Parquet."""
@@ -91,34 +109,53 @@ class Baseline:
 
     # -- what fit and predict are made of --------------------------------------------------------------------------------
 
-    def _season_length(self, panel: Panel) -> int:
-        return self.season_length or panel.frequency.season_length
+    def _season_length(self, frequency: Frequency) -> int:
+        return self.season_length or frequency.season_length
+
+    def _stepper(
+        self, frequency: Frequency, parameters: pd.DataFrame, *, horizon: int, quantiles: tuple[float, ...]
+    ) -> BaselineStepper:
+        m = self._season_length(frequency)
+        return BaselineStepper(self.name, self.method.recursion, m, horizon, quantiles, parameters)
+
+    def _check_season(self, parameters: pd.DataFrame, frequency: Frequency) -> None:
+        m = self._season_length(frequency)
+        if len(parameters) and (parameters["season_length"] != m).any():
+            raise DataError(
+                f"{self.name} was fitted with season length {parameters['season_length'].iloc[0]:g}, and this panel's is {m}. "
+                "Fit it again, or give season_length."
+            )
 
     def _fit(self, panel: Panel) -> tuple[pd.DataFrame, tuple[SeriesFit, ...]]:
-        m = self._season_length(panel)
         parameters, report = fit_each(
             self.method.fit_series,
             panel,
-            season_length=m,
+            season_length=self._season_length(panel.frequency),
             jobs=self.jobs,
             seconds_each=self.method.seconds_each,
             max_seconds=self.max_seconds_per_series,
-            progress=lambda done, total: self.progress(done, total, self.name) if self.progress else None,
+            progress=lambda done, total, word: self.progress(done, total, f"{self.name}{word}") if self.progress else None,
+            store=FitStore(self.cache, self.name) if self.cache else None,
         )
-        if self.method.sigma is not None and len(panel):
-            with np.errstate(all="ignore"):
-                parameters = parameters.assign(sigma=self.method.sigma(panel, parameters, m))
+        if self.method.finds_spread and len(panel):
+            parameters = parameters.assign(sigma=self._spread(panel, parameters))
         return parameters, report
+
+    def _spread(self, panel: Panel, parameters: pd.DataFrame) -> Values:
+        """The root mean square of the one-step errors of each series [B], on the scale that its level moves on."""
+        stepper = self._stepper(panel.frequency, parameters, horizon=1, quantiles=(0.5,))
+        sigma = np.full(len(panel), np.nan)
+        ends = Origins(np.arange(len(panel)), panel.lengths)
+        for rows, vectors in stepper.walk(panel, stepper.first_vectors(parameters, panel.starts), ends):
+            fields = stepper.layout.fields(vectors)
+            sigma[rows] = np.where(fields["errors"] > 0, fields["sigma"], np.nan)
+        return sigma
 
     def _parameters_for(self, panel: Panel, rows: Origins) -> tuple[pd.DataFrame, dict[str, str]]:
         """Parameters in the order of the panel, and a note on each series that had to be fitted now."""
         fitted = self.parameters if self.parameters is not None else pd.DataFrame()
         unseen = np.array([b for b, unique_id in enumerate(panel.ids) if unique_id not in fitted.index], dtype=np.int64)
-        if len(fitted) and (fitted["season_length"] != self._season_length(panel)).any():
-            raise DataError(
-                f"{self.name} was fitted with season length {fitted['season_length'].iloc[0]:g}, and this panel's is "
-                f"{self._season_length(panel)}. Fit it again, or give season_length."
-            )
+        self._check_season(fitted, panel.frequency)
         if len(unseen):
             first = np.full(len(panel), np.iinfo(np.int64).max)
             np.minimum.at(first, rows.index, rows.known)
@@ -127,40 +164,31 @@ class Baseline:
         note = f"{self.name}: not seen by the fit; fitted on its values up to its first origin"
         return fitted.loc[list(panel.ids)], {panel.ids[b]: note for b in unseen}
 
-    def _paths(self, request: Request, notes: dict[str, str]) -> tuple[Values, Values]:
-        """Means and standard deviations [R, L], with the seasonal naive ones where the method has none, and notes of that."""
-        mean, scale = self.method.paths(request)
-        naive_mean, naive_scale = seasonal_naive_paths(request)
-        reasons = request.parameters["fallback"].to_numpy(dtype=object)
-        instead = (reasons != "")[request.origins.index] | ~_is_credible(request, mean, scale)
-        for row in np.flatnonzero(instead):
-            b = request.origins.index[row]
+    def _add_notes(
+        self,
+        notes: dict[str, str],
+        panel: Panel,
+        parameters: pd.DataFrame,
+        index: NDArray[np.int64],
+        is_silent: NDArray[np.bool_],
+    ) -> None:
+        """Say what is remarkable about fits, why the seasonal naive spoke for the series `index` [R], and which stay silent."""
+        for unique_id, remark in zip(panel.ids, parameters.get("remark", [""] * len(panel)), strict=True):
+            if remark:
+                _add_note(notes, unique_id, f"{self.name}: {remark}")
+        reasons = parameters["fallback"].to_numpy(dtype=object)
+        for b, silent in dict.fromkeys(zip(index.tolist(), is_silent.tolist(), strict=True)):
             reason = reasons[b] or "a forecast was not finite, or far from all values before it"
             note = f"{self.name}: {reason}; seasonal naive instead"
-            if not np.isfinite(naive_mean[row]).any():
+            if silent:
                 note = f"{self.name}: no value was observed before an origin; no forecast there"
-            _add_note(notes, request.panel.ids[b], note)
-        return np.where(instead[:, None], naive_mean, mean), np.where(instead[:, None], naive_scale, scale)
+            _add_note(notes, panel.ids[b], note)
 
 
 def _add_note(notes: dict[str, str], unique_id: str, note: str) -> None:
     said = notes.get(unique_id, "")
     if note not in said:
         notes[unique_id] = f"{said}; {note}" if said else note
-
-
-def _is_credible(request: Request, mean: Values, scale: Values) -> NDArray[np.bool_]:
-    """Which rows [R] are finite and within ten times the range of the values before their origin."""
-    panel, rows = request.panel, request.origins
-    low, high = np.full(len(panel.values) + 1, np.nan), np.full(len(panel.values) + 1, np.nan)
-    for b in range(len(panel)):
-        part = slice(panel.offsets[b], panel.offsets[b + 1])
-        low[part], high[part] = np.fmin.accumulate(panel.values[part]), np.fmax.accumulate(panel.values[part])
-    last = np.where(rows.known > 0, panel.offsets[rows.index] + rows.known - 1, -1)
-    low, high = low[last][:, None], high[last][:, None]
-    reach = ABSURD_RANGES * (high - low + request.per_row("sigma_naive")) + np.maximum(np.abs(low), np.abs(high))
-    is_near = (mean >= low - reach) & (mean <= high + reach)
-    return np.asarray((is_near & np.isfinite(scale)).all(axis=1))
 
 
 def _only_what_is_known(panel: Panel, origins: Origins) -> tuple[Panel, Origins]:

@@ -5,15 +5,15 @@ phase, the position modulo the season length, so that they hold wherever a panel
 here: for estimation, never for forecasting.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from forecaster.baselines.parameters import Numbers, Request, column
-from forecaster.series import Panel, Values
+from forecaster.baselines.parameters import Numbers, column
+from forecaster.series import Values
 
 Form = Literal["none", "additive", "multiplicative"]
 
@@ -104,19 +104,16 @@ def season_table(parameters: pd.DataFrame, season_length: int) -> tuple[Values, 
     return indices, np.asarray(forms == "multiplicative")
 
 
-def adjust_panel(panel: Panel, parameters: pd.DataFrame, season_length: int) -> Panel:
-    """The panel without its seasons; parameters in the order of its series."""
-    indices, is_factor = season_table(parameters, season_length)
-    lane = np.repeat(np.arange(len(panel)), panel.lengths)
-    position = np.arange(len(panel.values)) + np.repeat(panel.starts - panel.offsets[:-1], panel.lengths)
-    index = indices[lane, position % season_length]
-    values = np.where(is_factor[lane], panel.values / index, panel.values - index)
-    return replace(panel, values=values)
+def pool_season(parameters: pd.DataFrame) -> Numbers:
+    """The season of a series that no fit has seen: the median factor of each phase where most fitted series have factors.
 
+    Differences have a unit, which a new series need not share: where they are the rule it begins without a season.
 
-def restore_season(request: Request, mean: Values, scale: Values) -> tuple[Values, Values]:
-    """Means and standard deviations [R, L] of an adjusted panel, with the season of each lead put back."""
-    indices, is_factor = season_table(request.parameters, request.season_length)
-    index = indices[request.origins.index[:, None], request.lead_phases]
-    factor = is_factor[request.origins.index][:, None]
-    return np.where(factor, mean * index, mean + index), np.where(factor, scale * index, scale)
+    >>> pool_season(pd.DataFrame({"form": ["multiplicative"] * 2, "season_0": [0.5, 0.7], "season_1": [1.5, 1.3]}))
+    {'form': 'multiplicative', 'season_0': 0.6, 'season_1': 1.4}
+    """
+    phases = [name for name in parameters if str(name).startswith("season_") and name != "season_length"]
+    is_factor = parameters["form"] == "multiplicative"
+    if 2 * int(is_factor.sum()) <= len(parameters):
+        return {"form": "none", **{str(name): 0.0 for name in phases}}
+    return {"form": "multiplicative", **{str(name): float(parameters[name][is_factor].median()) for name in phases}}
