@@ -96,8 +96,8 @@ def choose_champions(losses: Losses) -> ChampionTable:
     return ChampionTable(expected.ids, expected.forecasters, expected.losses, weights, expected.origins)
 
 
-def inverse_weights(losses: Values) -> Values:
-    """Shares inverse to the sixth power of losses [S, F], each row summing to 1; all equal where all losses are 0.
+def inverse_weights(losses: Values, power: float = POWER) -> Values:
+    """Shares inverse to a power of losses [S, F], each row summing to 1; all equal where all losses are 0.
 
     >>> inverse_weights(np.array([[1.0, 2.0 ** 0.5], [0.0, 0.0]])).round(3)
     array([[0.889, 0.111],
@@ -105,7 +105,7 @@ def inverse_weights(losses: Values) -> Values:
     """
     largest = losses.max(axis=1, keepdims=True)
     ratio = np.divide(losses, largest, out=np.ones_like(losses), where=largest > 0)
-    weights = np.maximum(ratio, LEAST_RATIO) ** -POWER
+    weights = np.maximum(ratio, LEAST_RATIO) ** -power
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
