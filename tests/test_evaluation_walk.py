@@ -164,6 +164,16 @@ def test_a_walk_scores_what_a_backtest_does(at_once, monkeypatch):
     assert rank(scores).winner == rank(expected).winner
 
 
+def test_scores_of_a_walk_from_kept_state_are_those_of_the_whole_walk(monkeypatch):
+    monkeypatch.setattr(walk, "SERIES_AT_ONCE", 2)
+    panel, stepper = waves(3, length=30), Smoothing("naive2", 0.4)
+    origins = rolling_origins(panel, 10, horizon=HORIZON, stride=1)
+    state = warm_state(stepper, up_to_first_origin(panel, origins))
+    assert_same_frames(walk_scores([stepper], states={"naive2": state}), walk_scores([stepper]))
+    with pytest.raises(StateError, match=r"shape \(2, 2\); expected \(3, 2\)"):
+        walk_scores([stepper], states={"naive2": state[:2]})
+
+
 def walk_scores(steppers, panel=None, **options):
     panel = panel or waves(3, length=30)
     origins = rolling_origins(panel, 10, horizon=HORIZON, stride=1)

@@ -1,8 +1,8 @@
 """Forecasts at every origin from one walk through time, for whatever stands behind the `Stepper` door.
 
 A forecast per origin from `predict` encodes the past of each anew, or holds all forecasts at once. Here every series is
-stepped once, and its forecasts are scored as they are made: time grows with the length of the walk and the number of
-origins, memory with neither. A stepper is handed one value at a time, so it cannot look ahead.
+stepped once, and its forecasts are scored as they are made: what is kept of a row is its sums, a hundred bytes instead of
+all its leads and quantiles. A stepper is handed one value at a time, so it cannot look ahead.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,7 +98,7 @@ def score_walk(
 
     `states` are what `walk_forward` begins with; a stepper that has none there begins knowing nothing. One that raises stands
     under `failures`, and with it goes all that it said. Raises ConfigError when a stepper does not reach the horizon, or has
-    not the quantiles.
+    not the quantiles, and StateError when a state is not of these series and its stepper.
     """
     chosen = check_quantiles(quantiles)
     for name, stepper in steppers.items():
@@ -107,6 +107,8 @@ def score_walk(
     ids = tuple(past.ids[b] for b in rows_of.index)
     rows = scored_rows(ids, rows_of.positions(past), panel, season_length)
     ledgers = {name: Ledger(rows, horizon, chosen) for name in steppers}
+    for name, state in (states or {}).items():
+        _check_state(state, len(past), steppers[name].state_size)
     failures: dict[str, Exception] = {}
     done = 0
     for first in range(0, len(past), SERIES_AT_ONCE):
