@@ -71,8 +71,8 @@ class BaselineStepper:
 
     def initial_state(self, count: int) -> State:
         """The state [B, S] of series that no fit has seen."""
-        rows = pd.DataFrame([self._pooled] * count, columns=list(self._pooled))
-        return to_state(self.first_vectors(rows, np.zeros(count, dtype=np.int64)))
+        one = self.first_vectors(pd.DataFrame([self._pooled]), np.zeros(1, dtype=np.int64))
+        return to_state(np.repeat(one, count, axis=0))
 
     def step(self, state: State, y: Values, position: Positions) -> State:
         vectors = from_state(state)
