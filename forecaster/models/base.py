@@ -6,9 +6,10 @@ With v the value, s what the season adds, and a, b, c, p the weights of level, t
     slope    = p slope + b (level' - level - p slope)
     s        = s + c (v - level' - s)               forecast(lead) = level + (p + … + p^lead) slope + s(lead)
 
-Source: Gardner and McKenzie 1985, with the additive season of Winters 1960. The weights of level and season are at least
-1 / (times seen), so that a young series is averaged; a slope is not told before a season has passed. The weights are chosen
-on the panel, by the errors of forecasts over the whole horizon. B series, L leads, M season length, G candidates.
+Source: Gardner and McKenzie 1985, with the additive season of Winters 1960. The weight of the level is at least 1 / age and
+that of the season 1 / (its turn), so that a young series is averaged; a slope is not told before a season has passed. Where
+nothing was observed the forecast stands in. The weights are chosen on the panel, by the errors of forecasts over the whole
+horizon. B series, L leads, M season length, G candidates.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -80,6 +81,8 @@ STARTS = (  # a slow and a quick level
 )
 ROUNDS = 2  # over the weights, one after the other
 ORIGINS = 40  # at most, of each series, to judge by
+LEAST_ORIGIN = 4  # positions seen before a forecast counts; two seasons, where these are longer
+STILL = 1e-3  # of the other changes: a season repeated more closely counts as repeated so
 WORST = np.float32(20)  # mean changes over a season: an error counts for no more
 
 
@@ -95,9 +98,12 @@ def choose_smoothing(v: Float32, *, horizon: int, lengths: tuple[int, ...]) -> H
     size = np.array([_size(row, lengths) for row in v], dtype=np.float32)
     use = np.isfinite(size) & (size > 0)
     best, least = STARTS[1], np.inf
-    if not use.any():
+    longest = max((_extent(row) for row in v[use]), default=0)
+    lengths = tuple(length for length in lengths if longest > max(2 * length, LEAST_ORIGIN))
+    if not lengths:
         return best
-    v, size = v[use], size[use]
+    v, young = v[use] / size[use, None], max(2 * max(lengths), LEAST_ORIGIN)  # all are judged from the same origins
+    horizon = min(horizon, longest - young)
     for first in (replace(start, length=length) for length in lengths for start in STARTS):
         current, length = first, first.length
         for _ in range(ROUNDS):
@@ -105,23 +111,29 @@ def choose_smoothing(v: Float32, *, horizon: int, lengths: tuple[int, ...]) -> H
                 if name == "season" and length == 1:
                     continue
                 candidates = [HoltWinters(**{**asdict(current), name: weight}) for weight in grid]
-                losses = _losses(v / size[:, None], candidates, horizon=horizon)
+                losses = _losses(v, candidates, horizon=horizon, young=young)
                 current = candidates[int(losses.argmin())]
         if losses.min() < least:
             best, least = current, float(losses.min())
     return best
 
 
+def _extent(v: Float32) -> int:
+    """Positions from the first to the last value."""
+    return int(np.ptp(np.flatnonzero(~np.isnan(v)))) + 1
+
+
 def _size(v: Float32, lengths: tuple[int, ...]) -> float:
-    """The unit of a series' errors: the harmonic mean of its mean absolute changes over each season."""
-    known = v[np.argmax(~np.isnan(v)) :]
+    """The unit of a series' errors: the harmonic mean of its mean absolute changes over each season; NaN if it never moves."""
+    known = v[np.argmax(~np.isnan(v)) :].astype(np.float64)
     changes = [np.abs(known[lag:] - known[:-lag]) for lag in lengths if lag == 1 or len(known) > 2 * lag]
     means = [float(np.nanmean(change)) for change in changes if np.isfinite(change).any()]
-    return len(means) / sum(1 / mean for mean in means) if means and min(means) > 0 else float("nan")
+    most = max(means, default=0.0)
+    return len(means) / sum(1 / max(mean, STILL * most) for mean in means) if most > 0 else float("nan")
 
 
-def _losses(v: Float32, candidates: list[HoltWinters], *, horizon: int) -> NDArray[np.float64]:
-    """The mean absolute error [G] of each candidate over leads, then over the origins of all series [B, T]."""
+def _losses(v: Float32, candidates: list[HoltWinters], *, horizon: int, young: int) -> NDArray[np.float64]:
+    """The mean absolute error [G] of each candidate over leads and the origins, from age `young` on, of all series [B, T]."""
     length, shape = candidates[0].length, (len(candidates), len(v))
     weights = tuple(
         np.array([[getattr(c, name)] for c in candidates], dtype=np.float32) for name in ("level", "slope", "season", "damping")
@@ -141,7 +153,7 @@ def _losses(v: Float32, candidates: list[HoltWinters], *, horizon: int) -> NDArr
         level, slope = np.where(begun, now.level, 0), np.where(begun, now.slope, 0)
         seasons[at] = np.where(begun, now.season, 0)
         left = end - 1 - t
-        chosen = np.flatnonzero((left >= horizon) & ((left - horizon) % every == 0) & (age >= max(2 * length, 4)))
+        chosen = np.flatnonzero((left >= horizon) & ((left - horizon) % every == 0) & (age >= young))
         if len(chosen):
             truth = v[chosen, t + 1 : t + 1 + horizon]
             season = seasons[(t + 1 + np.arange(horizon)) % length][:, :, chosen].transpose(1, 2, 0)
@@ -149,4 +161,4 @@ def _losses(v: Float32, candidates: list[HoltWinters], *, horizon: int) -> NDArr
             error = np.minimum(np.abs(truth - forecast), WORST)
             total += np.nansum(error, axis=(1, 2))
             count += int((~np.isnan(truth)).sum())
-    return total / max(count, 1)
+    return total / count

@@ -73,6 +73,6 @@ def _gaussian_bias(sizes: list[float], quantiles: tuple[float, ...]) -> Tensor:
     steps.insert(middle, 0.0)
     bias = torch.zeros(len(sizes), len(quantiles))
     for lead, size in enumerate(sizes):
-        deviation = MEAN_TO_DEVIATION * size
-        bias[lead] = torch.tensor([log(expm1(max(step * deviation, 1e-3))) if step else 0.0 for step in steps])
+        widths = [max(step * MEAN_TO_DEVIATION * size, 1e-3) if step else log(2.0) for step in steps]
+        bias[lead] = torch.tensor([width + log(-expm1(-width)) for width in widths])
     return bias

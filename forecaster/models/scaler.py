@@ -29,6 +29,11 @@ CLIP = np.float32(10)  # no input and no ring value is further than this many am
 OLD_AGE = np.float32(50)  # positions at which a series counts as half known
 CONTEXT = slice(-5, -1)  # the features that a head sees besides the ring: they follow from the state alone
 LEAST_SHARE = np.float32(1e-4)  # of a typical value: what is smaller is not told from rounding
+LEAST_LOG = np.float32(1e-5)  # of a logarithm: nor is this, near that of 1e30
+LEAST_SIZE = 1e-34  # of a plain value's spread, so that a share of it is still float32
+TINY = np.finfo(np.float32).tiny  # in place of the sizes of a series that has not begun
+UTMOST = 1e30  # no number is larger when a series leaves the logarithms
+UTMOST_LOG = 700.0  # nor further from zero when values are restored: what lies beyond is no float64
 LONGEST_RING = 120  # above this a ring holds one season, below it two
 LEAST_RING = 8
 SERIES_TO_CHOOSE_BY = 200
@@ -41,7 +46,8 @@ class Scaler:
 
     `kind` is `log` where most series are positive and `signed` elsewhere. On a `log` panel a series is seen in logarithms until
     it shows a value at or below zero; from then on it is seen as it is, its state translated. `base` is the panel's smoothing;
-    the spread is that of changes over its season. `least_spread` keeps a constant series from dividing by zero.
+    the spread is that of changes over its season. `least_spread` keeps a constant series from dividing by zero where it is
+    seen as it is; a logarithm has one unit, and `LEAST_LOG` for its least.
     """
 
     kind: Literal["log", "signed"]
@@ -72,7 +78,7 @@ class Scaler:
     def restore(self, v: NDArray[np.floating], log: NDArray[np.bool_]) -> Values:
         """Values [B, ...] in the unit of the data; `log` [B] says which series are in logarithms."""
         values = v.astype(np.float64)
-        values[log] = np.exp(np.ascontiguousarray(values[log]))
+        values[log] = np.exp(np.clip(values[log], -UTMOST_LOG, UTMOST_LOG))
         return values
 
     def base_forecast(self, state: State, horizon: int) -> Float32:
@@ -140,13 +146,13 @@ class Scaler:
             part[:, [SLOPE]] *= smoothed
             part[:, [LEVEL]], part[:, [SMOOTH]], part[:, LOG] = level, smoothed, 0
             part[:, self.ring :] = np.exp(part[:, self.ring :])
-            after[rows] = part.astype(np.float32)
+            after[rows, LOG:] = np.clip(part[:, LOG:], -UTMOST, UTMOST).astype(np.float32)
         return after
 
     def _least(self, level: Float32, log: NDArray[np.bool_]) -> Float32:
         """The smallest amplitude and spread at a level: plain series may have units far apart."""
-        least: Float32 = np.full_like(level, self.least_spread)
-        return np.where(log, least, np.maximum(least, np.abs(level) * LEAST_SHARE))
+        plain: Float32 = np.maximum(np.float32(self.least_spread), np.abs(level) * LEAST_SHARE)
+        return np.where(log, LEAST_LOG, plain)
 
     @property
     def feature_count(self) -> int:
@@ -163,8 +169,8 @@ class Scaler:
         """
         ring = state[:, self.ring : self.size]
         level, last = state[:, LEVEL], ring[:, -1]
-        size: Float32 = np.maximum(state[:, AMPLITUDE], np.float32(self.least_spread))
-        spread: Float32 = np.maximum(state[:, SPREAD], np.float32(self.least_spread))
+        size: Float32 = np.maximum(state[:, AMPLITUDE], TINY)
+        spread: Float32 = np.maximum(state[:, SPREAD], TINY)
         columns: list[Float32] = [(last - level) / size, (last - ring[:, -2]) / size]
         columns.append(state[:, ERROR] / spread)
         columns.append((self.base_forecast(state, 1)[:, 0] - level) / size)
@@ -186,7 +192,7 @@ class Scaler:
 
     def sight(self, state: State, horizon: int) -> Float32:
         """What a head sees of the series [B, R + L + C]: the ring and the base against the level, then the context."""
-        size: Float32 = np.maximum(state[:, AMPLITUDE, None], np.float32(self.least_spread))
+        size: Float32 = np.maximum(state[:, AMPLITUDE, None], TINY)
         seen = np.concatenate([state[:, self.ring : self.size], self.base_forecast(state, horizon)], axis=1)
         near = np.clip((seen - state[:, LEVEL, None]) / size, -CLIP, CLIP)
         return np.concatenate([near, self.features(state, np.ones(len(state), dtype=bool))[:, CONTEXT]], axis=1)
@@ -198,8 +204,9 @@ def scaler_for(panel: Panel, horizon: int) -> Scaler:
     A season counts where half of the series are at least two of it long; the base is the smoothing with the least error over
     a horizon, among all weights and seasons.
     """
-    positive = np.array([not (panel.series(b) <= 0).any() for b in range(len(panel))])
-    kind: Literal["log", "signed"] = "log" if len(panel) and 2 * positive.sum() >= len(panel) else "signed"
+    begun = np.array([not np.isnan(panel.series(b)).all() for b in range(len(panel))], dtype=bool)
+    positive = begun & np.array([not (panel.series(b) <= 0).any() for b in range(len(panel))], dtype=bool)
+    kind: Literal["log", "signed"] = "log" if begun.any() and 2 * positive.sum() >= begun.sum() else "signed"
     length = float(np.median(panel.lengths)) if len(panel) else 0.0
     seasons = tuple(m for m in panel.frequency.season_lengths if 2 * m <= length)
     longest = max(seasons, default=1)
@@ -210,14 +217,10 @@ def scaler_for(panel: Panel, horizon: int) -> Scaler:
         y = panel.series(b)[-v.shape[1] :]
         v[row, : len(y)] = np.log(y) if kind == "log" and positive[b] else y
     base = choose_smoothing(v, horizon=horizon, lengths=(1, *seasons))
-    return Scaler(kind, seasons, base, ring, least_spread=_least_spread(panel, positive & (kind == "log")))
+    return Scaler(kind, seasons, base, ring, least_spread=_least_spread(panel))
 
 
-def _least_spread(panel: Panel, log: NDArray[np.bool_]) -> float:
-    """The smallest spread: of the logarithms of the series that have them, or of the series with the smallest values."""
-    if log.any():
-        v = np.log(np.concatenate([panel.series(int(b)) for b in np.flatnonzero(log)]))
-        v = v[~np.isnan(v)]
-        return max(float(LEAST_SHARE) * float(np.median(np.abs(v - np.median(v)))), 1e-6)
+def _least_spread(panel: Panel) -> float:
+    """The smallest spread of plain values: a share of what is typical of the series with the smallest ones."""
     sizes = [np.abs(y[np.nonzero(np.nan_to_num(y))]) for y in map(panel.series, range(len(panel)))]
-    return max(float(LEAST_SHARE) * min((float(np.median(size)) for size in sizes if len(size)), default=1.0), 1e-12)
+    return max(float(LEAST_SHARE) * min((float(np.median(size)) for size in sizes if len(size)), default=1.0), LEAST_SIZE)

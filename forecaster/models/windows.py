@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from forecaster.models.plan import WindowPlan
-from forecaster.models.scaler import AGE, AMPLITUDE, CLIP, CONTEXT, LEVEL, LOG, SLOPE, SMOOTH, SPREAD, Scaler
+from forecaster.models.scaler import AGE, AMPLITUDE, CLIP, CONTEXT, LEVEL, LOG, SLOPE, SMOOTH, SPREAD, TINY, Scaler
 from forecaster.models.track import track
 from forecaster.series import Panel
 
@@ -38,7 +38,7 @@ class PanelWindows:
     """
 
     def __init__(self, scaler: Scaler, panel: Panel, *, horizon: int, plan: WindowPlan) -> None:
-        self.plan, self.least = plan, scaler.least_spread
+        self.plan, self.least = plan, float(TINY)
         walk = track(scaler, panel)
         self.lengths = torch.from_numpy(panel.lengths)
         self.offsets = torch.from_numpy(panel.offsets[:-1].copy())
