@@ -16,20 +16,30 @@ from torch import Tensor
 from forecaster.errors import StateError
 from forecaster.frequency import Frequency
 from forecaster.models.base import HoltWinters
+from forecaster.models.calendar import Calendar
+from forecaster.models.inputs import Inputs
 from forecaster.models.network import ModelConfig, Network
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.scaler import Scaler
 
-FORMAT = "forecaster-recurrent-1"
+FORMAT = "forecaster-recurrent-2"
 
 
 def recurrent_from(
-    network: Network, scaler: Scaler, config: ModelConfig, *, frequency: Frequency, horizon: int, quantiles: tuple[float, ...]
+    network: Network,
+    scaler: Scaler,
+    config: ModelConfig,
+    *,
+    frequency: Frequency,
+    horizon: int,
+    quantiles: tuple[float, ...],
+    inputs: Inputs | None = None,
 ) -> Recurrent:
-    """The forecaster of a trained network, with the fingerprint that its numbers give it."""
-    network = network.cpu().eval()
-    header = _header(scaler, config, frequency=frequency, horizon=horizon, quantiles=quantiles)
-    return Recurrent(network, scaler, config, frequency, horizon, quantiles, _fingerprint(header, network.state_dict()))
+    """The forecaster of a trained network, with the fingerprint that its numbers give it; without `inputs` it saw values only."""
+    network, inputs = network.cpu().eval(), inputs or Inputs(Calendar(frequency))
+    header = _header(scaler, config, inputs, frequency=frequency, horizon=horizon, quantiles=quantiles)
+    fingerprint = _fingerprint(header, network.state_dict())
+    return Recurrent(network, scaler, inputs, config, frequency, horizon, quantiles, fingerprint)
 
 
 def save_recurrent(forecaster: Recurrent, path: Path) -> None:
@@ -37,6 +47,7 @@ def save_recurrent(forecaster: Recurrent, path: Path) -> None:
     header = _header(
         forecaster.scaler,
         forecaster.config,
+        forecaster.inputs,
         frequency=forecaster.frequency,
         horizon=forecaster.horizon,
         quantiles=forecaster.quantiles,
@@ -75,12 +86,12 @@ def load_recurrent(path: Path) -> Recurrent:
     parts = header["scaler"]
     base = HoltWinters(**parts["base"])
     scaler = Scaler(**{**parts, "season_lengths": tuple(parts["season_lengths"]), "base": base})
-    config, quantiles = ModelConfig(**header["model"]), tuple(header["quantiles"])
-    network = Network(config, scaler, horizon=header["horizon"], quantiles=quantiles)
+    config, frequency = ModelConfig(**header["model"]), Frequency(**header["frequency"])
+    horizon, quantiles = header["horizon"], tuple(header["quantiles"])
+    inputs = Inputs.from_dict(header["inputs"], frequency)
+    network = Network(config, scaler, horizon=horizon, quantiles=quantiles, inputs=inputs)
     network.load_state_dict(weights)
-    return recurrent_from(
-        network, scaler, config, frequency=Frequency(**header["frequency"]), horizon=header["horizon"], quantiles=quantiles
-    )
+    return recurrent_from(network, scaler, config, frequency=frequency, horizon=horizon, quantiles=quantiles, inputs=inputs)
 
 
 def _format_of(header: str) -> object:
@@ -100,12 +111,15 @@ def _fingerprint(header: str, weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _header(scaler: Scaler, config: ModelConfig, *, frequency: Frequency, horizon: int, quantiles: tuple[float, ...]) -> str:
+def _header(
+    scaler: Scaler, config: ModelConfig, inputs: Inputs, *, frequency: Frequency, horizon: int, quantiles: tuple[float, ...]
+) -> str:
     return json.dumps(
         {
             "format": FORMAT,
             "model": config.model_dump(),
             "scaler": asdict(scaler),
+            "inputs": inputs.to_dict(),
             "frequency": asdict(frequency),
             "horizon": horizon,
             "quantiles": quantiles,

@@ -4,7 +4,7 @@ A member is a network like any other, begun from another seed and shown other wi
 costs a step as many times as there are members and no more; their states lie side by side, so the whole still streams.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from threading import Event, Thread
@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from forecaster.errors import DataError
 from forecaster.models.checkpoint import recurrent_from
+from forecaster.models.inputs import Inputs, InputsConfig
 from forecaster.models.network import ModelConfig, Network, torch_threads
 from forecaster.models.plan import TrainingConfig, held_back_tail, plan_windows, share_of_budget
 from forecaster.models.recurrent import Recurrent
@@ -27,6 +28,7 @@ from forecaster.series import Panel
 REFIT_RATE = 0.3  # the refit's learning rate begins at this share of the first one
 SEED_STEP = 1_000_003  # between the seeds of two members
 LOOK_SECONDS = 0.5  # between two looks at how far the members are
+NOTHING_BESIDE = InputsConfig(calendar=False, known=(), static=())
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class _Lesson:
 
     panel: Panel
     scaler: Scaler
+    inputs: Inputs
     model: ModelConfig
     training: TrainingConfig
     horizon: int
@@ -59,26 +62,27 @@ def train_network(
     quantiles: tuple[float, ...],
     seed: int,
     folder: Path,
+    inputs: InputsConfig = NOTHING_BESIDE,
     progress: Progress | None = None,
 ) -> Recurrent:
     """A network trained on the panel, each member chosen by how it forecasts a held-back tail of it.
 
-    What it needs to go on after a restart is kept in `folder` while it trains. Raises DataError when no series has two
-    values to learn from.
+    `inputs` is what it sees beside the values. What it needs to go on after a restart is kept in `folder` while it trains.
+    Raises DataError when no series has two values to learn from, ConfigError for inputs that the panel does not have.
     """
     if not any((~np.isnan(panel.series(b))).sum() >= 2 for b in range(len(panel))):
         raise DataError(f"the panel has {len(panel)} series, none with two values; a network learns from at least one change.")
-    scaler = scaler_for(panel, horizon)
+    scaler, seen = scaler_for(panel, horizon), Inputs.fit(panel, inputs)
     config = share_of_budget(training, 1 - training.refit_share)
-    lessons = _lessons(panel, scaler, model, config, horizon=horizon, quantiles=quantiles, seed=seed, folder=folder)
+    lessons = _lessons(panel, scaler, seen, model, config, horizon=horizon, quantiles=quantiles, seed=seed, folder=folder)
     network = _taught(lessons, model, progress)
     tail = held_back_tail(panel, horizon)
     if tail.any():
         plan = plan_windows(training, panel, scaler)
-        windows = TailWindows(PanelWindows(scaler, panel, horizon=horizon, plan=plan), tail=tail)
+        windows = TailWindows(PanelWindows(scaler, panel, horizon=horizon, plan=plan, inputs=seen), tail=tail)
         with torch_threads(training.threads):
             network.widen(stretch_of(network, windows, quantiles))
-    return recurrent_from(network, scaler, model, frequency=panel.frequency, horizon=horizon, quantiles=quantiles)
+    return recurrent_from(network, scaler, model, frequency=panel.frequency, horizon=horizon, quantiles=quantiles, inputs=seen)
 
 
 def refit_network(
@@ -96,6 +100,7 @@ def refit_network(
     lessons = _lessons(
         panel,
         forecaster.scaler,
+        forecaster.inputs,
         forecaster.config,
         config,
         horizon=forecaster.horizon,
@@ -107,7 +112,7 @@ def refit_network(
     for number, lesson in enumerate(lessons):
         begin = folder / f"begin-{number}.safetensors"
         save_file(forecaster.network.member(number).state_dict(), begin)
-        begun.append(_Lesson(**{**vars(lesson), "begin": begin, "judged": False}))
+        begun.append(replace(lesson, begin=begin, judged=False))
     network = _taught(begun, forecaster.config, progress)
     return recurrent_from(
         network,
@@ -116,12 +121,14 @@ def refit_network(
         frequency=forecaster.frequency,
         horizon=forecaster.horizon,
         quantiles=forecaster.quantiles,
+        inputs=forecaster.inputs,
     )
 
 
 def _lessons(
     panel: Panel,
     scaler: Scaler,
+    inputs: Inputs,
     model: ModelConfig,
     training: TrainingConfig,
     *,
@@ -136,7 +143,7 @@ def _lessons(
         training = training.model_copy(update={"max_minutes": training.max_minutes / rounds})
     one = model.model_copy(update={"members": 1})
     return [
-        _Lesson(panel, scaler, one, training, horizon, quantiles, (seed + k * SEED_STEP) % 2**32, folder / f"member-{k}")
+        _Lesson(panel, scaler, inputs, one, training, horizon, quantiles, (seed + k * SEED_STEP) % 2**32, folder / f"member-{k}")
         for k in range(model.members)
     ]
 
@@ -158,7 +165,7 @@ def _taught(lessons: list[_Lesson], model: ModelConfig, progress: Progress | Non
         with _Watch(lessons, progress):
             Parallel(n_jobs=beside)(delayed(_learn_alone)(lesson) for lesson in waiting)
     first = lessons[0]
-    network = Network(model, first.scaler, horizon=first.horizon, quantiles=first.quantiles)
+    network = Network(model, first.scaler, horizon=first.horizon, quantiles=first.quantiles, inputs=first.inputs)
     for number, lesson in enumerate(lessons):
         network.member(number).load_state_dict(load_file(lesson.weights))
     return network.eval()
@@ -166,14 +173,15 @@ def _taught(lessons: list[_Lesson], model: ModelConfig, progress: Progress | Non
 
 def _learn(lesson: _Lesson, progress: Progress | None) -> None:
     """Train one member, and leave its weights in its folder."""
-    panel, horizon = lesson.panel, lesson.horizon
+    panel, horizon, scaler, inputs = lesson.panel, lesson.horizon, lesson.scaler, lesson.inputs
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(lesson.seed)
-        network = Network(lesson.model, lesson.scaler, horizon=horizon, quantiles=lesson.quantiles)
-    plan = plan_windows(lesson.training, panel, lesson.scaler)
+        network = Network(lesson.model, scaler, horizon=horizon, quantiles=lesson.quantiles, inputs=inputs)
+    plan = plan_windows(lesson.training, panel, scaler)
     tail = held_back_tail(panel, horizon) * lesson.judged
-    known = PanelWindows(lesson.scaler, panel.drop_last(tail), horizon=horizon, plan=plan)
-    judged = TailWindows(PanelWindows(lesson.scaler, panel, horizon=horizon, plan=plan), tail=tail) if tail.any() else None
+    known = PanelWindows(scaler, panel.drop_last(tail), horizon=horizon, plan=plan, inputs=inputs)
+    whole = PanelWindows(scaler, panel, horizon=horizon, plan=plan, inputs=inputs) if tail.any() else None
+    judged = TailWindows(whole, tail=tail) if whole else None
     if lesson.begin:
         network.member(0).load_state_dict(load_file(lesson.begin))
     else:
@@ -198,7 +206,9 @@ def _learn_alone(lesson: _Lesson) -> None:
     lesson.folder.mkdir(parents=True, exist_ok=True)
 
     def tell(done: int, planned: int, word: str) -> None:
-        (lesson.folder / "progress").write_text(f"{done} {planned} {word}", encoding="utf-8")
+        beside = lesson.folder / "progress.part"
+        beside.write_text(f"{done} {planned} {word}", encoding="utf-8")
+        beside.replace(lesson.folder / "progress")
 
     _learn(lesson, tell)
 
@@ -211,10 +221,10 @@ def _turn(progress: Progress | None, number: int, count: int) -> Progress | None
 
 
 class _Watch:
-    """Tells, while members train in other processes, how far they are together."""
+    """Tells, while members train in other processes, how far they are together, and never less than it told before."""
 
     def __init__(self, lessons: list[_Lesson], progress: Progress | None) -> None:
-        self.lessons, self.progress, self.over = lessons, progress, Event()
+        self.lessons, self.progress, self.over, self.most = lessons, progress, Event(), 0
         self.thread = Thread(target=self._look, daemon=True)
 
     def __enter__(self) -> None:
@@ -228,7 +238,8 @@ class _Watch:
         while self.progress and not self.over.wait(LOOK_SECONDS):
             told = [_told(lesson) for lesson in self.lessons]
             word = next((word for done, word in told if 0 < done < 1), "first steps")
-            self.progress(int(1000 * sum(done for done, _ in told) / len(told)), 1000, f"{len(told)} members, {word}")
+            self.most = max(self.most, int(1000 * sum(done for done, _ in told) / len(told)))
+            self.progress(self.most, 1000, f"{len(told)} members, {word}")
 
 
 def _told(lesson: _Lesson) -> tuple[float, str]:
@@ -238,7 +249,7 @@ def _told(lesson: _Lesson) -> tuple[float, str]:
     try:
         done, planned, word = (lesson.folder / "progress").read_text(encoding="utf-8").split(" ", 2)
         return int(done) / int(planned), word
-    except (OSError, ValueError):  # not begun, or in the middle of being written
+    except (OSError, ValueError):  # not begun
         return 0.0, ""
 
 

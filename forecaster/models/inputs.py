@@ -73,6 +73,10 @@ class Scale:
     def of_change(self, values: Values, before: Values) -> Float32:
         return _neutral((self.transform(values) - self.transform(before)) / self.change)
 
+    def in_changes(self, values: Values) -> Float32:
+        """What `of_change` takes the differences of; NaN where the value is unknown."""
+        return np.asarray((self.transform(values) - self.centre) / self.change, dtype=np.float32)
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -128,11 +132,14 @@ class Inputs:
 
         They depend on the covariates and on nothing that was observed.
         """
-        codes, positions = spread_out(panel.starts, panel.lengths)
+        return self.steps_at(panel, *spread_out(panel.starts, panel.lengths))
+
+    def steps_at(self, panel: Panel, index: NDArray[np.int64], positions: Positions) -> Float32:
+        """The inputs of the steps at positions [R] of series `index` [R] [R, C], also beyond the end of a series."""
         rows = self.at(positions)
-        rows[:, rows.shape[1] - self.static_count :] = self.static_of(panel)[codes]
+        rows[:, rows.shape[1] - self.static_count :] = self.static_of(panel)[index]
         first = len(self.calendar.columns)
-        values = self._known_at(panel, codes, positions[:, None] + 1)
+        values = self.known_at(panel, index, positions[:, None] + 1)
         for k, scale in enumerate(self.known):
             rows[:, first + k] = scale.of(values[k][:, 0])
         return rows
@@ -140,7 +147,8 @@ class Inputs:
     def at(self, positions: Positions) -> Float32:
         """The inputs of steps at positions [R] of which the calendar alone is known [R, C]."""
         rows = np.zeros((len(positions), self.step_count), dtype=np.float32)
-        rows[:, : len(self.calendar.columns)] = self.calendar.at(positions + 1)
+        if self.calendar.columns:
+            rows[:, : len(self.calendar.columns)] = self.calendar.at(positions + 1)
         return rows
 
     def static_of(self, panel: Panel) -> Float32:
@@ -172,7 +180,7 @@ class Inputs:
         """
         rows = self.leads_at(positions, horizon=horizon, base_season=base_season)
         ahead, base = _leads_and_base(positions, horizon=horizon, base_season=base_season)
-        then, before = self._known_at(panel, index, ahead), self._known_at(panel, index, base)
+        then, before = self.known_at(panel, index, ahead), self.known_at(panel, index, base)
         for k, scale in enumerate(self.known):
             rows[:, :, 2 * k] = scale.of(then[k])
             rows[:, :, 2 * k + 1] = scale.of_change(then[k], before[k])
@@ -198,7 +206,7 @@ class Inputs:
                     f"Ingest it with --known {scale.name}, or train again with --set inputs.known=[]."
                 )
         ahead = positions[:, None] + np.arange(1, horizon + 1)
-        for scale, values in zip(self.known, self._known_at(panel, index, ahead), strict=True):
+        for scale, values in zip(self.known, self.known_at(panel, index, ahead), strict=True):
             unknown = np.isnan(values)
             rows = np.flatnonzero(unknown.any(axis=1))
             if len(rows):
@@ -211,7 +219,7 @@ class Inputs:
                     f"Ingest rows with an empty value and the {scale.name} of these times, or choose a shorter horizon."
                 )
 
-    def _known_at(self, panel: Panel, index: NDArray[np.int64], positions: Positions) -> list[Values]:
+    def known_at(self, panel: Panel, index: NDArray[np.int64], positions: Positions) -> list[Values]:
         """Each covariate at positions [R, L]; NaN where it is unknown."""
         if not self.known or panel.known is None:
             return [np.full(positions.shape, np.nan) for _ in self.known]

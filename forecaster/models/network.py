@@ -1,6 +1,6 @@
 """The network: a cell that remembers and a head that speaks, on numbers that the scaler has brought to one unit.
 
-Axes: B series, T time steps, D inputs, H units, R ring size, L leads, Q quantiles.
+Axes: B series, T time steps, D inputs of a step, C inputs of a lead, H units, R ring size, L leads, Q quantiles.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from forecaster.models.cells import LADDER
 from forecaster.models.heads import QuantileHead
+from forecaster.models.inputs import Inputs
 from forecaster.models.scaler import Scaler
+
+ALIGNED = 4  # what a head sees comes in so many numbers: else a product's last bits depend on the row (torch 2.13 on a CPU)
 
 
 class ModelConfig(BaseModel):
@@ -30,26 +33,45 @@ class ModelConfig(BaseModel):
 
 
 class _Member(nn.Module):
-    """A cell and its head."""
+    """A cell and its head.
 
-    def __init__(self, config: ModelConfig, scaler: Scaler, *, horizon: int, quantiles: tuple[float, ...]) -> None:
+    What is known of the leads reaches the head whole, and besides has an effect on each lead that is the same at all of them
+    and begins with none: a promotion works tomorrow as it does next week.
+    """
+
+    def __init__(
+        self, config: ModelConfig, scaler: Scaler, *, horizon: int, quantiles: tuple[float, ...], inputs: Inputs | None
+    ) -> None:
         super().__init__()
-        self.cell = LADDER[config.cell](scaler.feature_count, hidden_size=config.hidden_size, layers=config.layers)
+        of_step, of_lead = (inputs.step_count, inputs.lead_count) if inputs else (0, 0)
+        self.cell = LADDER[config.cell](scaler.feature_count + of_step, hidden_size=config.hidden_size, layers=config.layers)
+        self.effect = nn.Parameter(torch.zeros(of_lead)) if of_lead else None
+        context = self.cell.output_size + scaler.sight_count(horizon) + horizon * of_lead
+        self.padding = -context % ALIGNED
         self.head = QuantileHead(
-            self.cell.output_size + scaler.sight_count(horizon),
+            context + self.padding,
             head_size=config.head_size,
             horizon=horizon,
             quantiles=quantiles,
             dropout=config.dropout,
         )
 
+    def speak(self, memory: Tensor, sight: Tensor, leads: Tensor | None) -> Tensor:
+        """Changes from the base [..., L, Q]."""
+        seen = [memory, sight, memory.new_zeros(*memory.shape[:-1], self.padding)]
+        if self.effect is None or leads is None:
+            return torch.as_tensor(self.head(torch.cat(seen, dim=-1)))
+        change: Tensor = self.head(torch.cat([*seen, leads.flatten(-2)], dim=-1))
+        return change + (leads * self.effect).sum(-1, keepdim=True)
+
 
 class Network(nn.Module):
-    """From features [B, T, D] and what is in sight [..., R + L + C] to changes from the base [..., L, Q], in spreads.
+    """From inputs [B, T, D] and what is in sight at an origin to changes from the base [..., L, Q], in spreads.
 
     Its members are networks of their own, each with a cell and a head; what they say is averaged, quantile by quantile, and
-    what they remember lies side by side in one state.
+    what they remember lies side by side in one state. `inputs` is what they see beside the values.
 
+    >>> from forecaster.models.base import HoltWinters
     >>> base = HoltWinters(level=0.1, slope=0.0, season=0.1, damping=0.9, length=4)
     >>> scaler = Scaler("log", (4,), base, ring_size=9, least_spread=1e-3)
     >>> network = Network(ModelConfig(hidden_size=4, members=2), scaler, horizon=3, quantiles=(0.1, 0.5, 0.9))
@@ -58,9 +80,19 @@ class Network(nn.Module):
     torch.Size([2, 5, 3, 3])
     """
 
-    def __init__(self, config: ModelConfig, scaler: Scaler, *, horizon: int, quantiles: tuple[float, ...]) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        scaler: Scaler,
+        *,
+        horizon: int,
+        quantiles: tuple[float, ...],
+        inputs: Inputs | None = None,
+    ) -> None:
         super().__init__()
-        self.members = nn.ModuleList(_Member(config, scaler, horizon=horizon, quantiles=quantiles) for _ in range(config.members))
+        self.members = nn.ModuleList(
+            _Member(config, scaler, horizon=horizon, quantiles=quantiles, inputs=inputs) for _ in range(config.members)
+        )
         cell = self.member(0).cell
         self.state_size, self.output_size = (config.members * size for size in (cell.state_size, cell.output_size))
 
@@ -86,9 +118,9 @@ class Network(nn.Module):
         """The last outputs [B, H], read from the state [B, S]."""
         return torch.cat([one.cell.output(part) for one, part in self._each(state)], dim=-1)
 
-    def speak(self, memory: Tensor, sight: Tensor) -> Tensor:
-        """Changes from the base [..., L, Q] at origins with outputs [..., H] and what is in sight [..., R + L + C]."""
-        said: list[Tensor] = [one.head(torch.cat([part, sight], dim=-1)) for one, part in self._each(memory)]
+    def speak(self, memory: Tensor, sight: Tensor, leads: Tensor | None = None) -> Tensor:
+        """Changes from the base [..., L, Q] at origins with outputs [..., H], `sight` of the past and `leads` [..., L, C]."""
+        said = [one.speak(part, sight, leads) for one, part in self._each(memory)]
         return said[0] if len(said) == 1 else torch.stack(said).mean(0)
 
     def widen(self, stretch: float) -> None:

@@ -1,9 +1,10 @@
 """The recurrent forecaster behind both doors: whole panels at once, or one observation at a time, to the same bits.
 
-A series' state is the scaler's numbers followed by the cell's. Elementwise arithmetic gives the same bits in any batch;
-matrix products do not (torch picks another kernel for few rows), so the network always sees tiles of `TILE` rows, the last
-one filled up with zeros. Windows, single steps and uneven chunks then agree with `==`.
-Axes: B series, T time steps, D inputs, S state size, L leads, Q quantiles.
+A series' state is the scaler's numbers, then the cell's, then what never changes in the series. Elementwise arithmetic gives the
+same bits in any batch; matrix products do not (torch picks another kernel for few rows), so the network always sees tiles of
+`TILE` rows, the last one filled up with zeros. Windows, single steps and uneven chunks then agree with `==`.
+Axes: B series, R rows of origins, T time steps, D inputs of a step, C of those beside the values or of a lead, S state size,
+L leads, Q quantiles.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,9 +18,10 @@ from forecaster.errors import ConfigError
 from forecaster.forecast import Forecast, State
 from forecaster.frequency import Frequency, Positions
 from forecaster.models.base import Float32
+from forecaster.models.inputs import Inputs
 from forecaster.models.network import ModelConfig, Network
 from forecaster.models.scaler import AGE, LOG, SPREAD, Scaler
-from forecaster.models.track import Track, track
+from forecaster.models.track import track
 from forecaster.series import Origins, Panel, Values
 
 TILE = 32
@@ -27,10 +29,11 @@ TILE = 32
 
 @dataclass(frozen=True)
 class Recurrent:
-    """A network with the scaler, the frequency and the quantiles that it was trained for."""
+    """A network with the scaler, the inputs, the frequency and the quantiles that it was trained for."""
 
     network: Network
     scaler: Scaler
+    inputs: Inputs
     config: ModelConfig
     frequency: Frequency
     horizon: int
@@ -43,7 +46,12 @@ class Recurrent:
 
     @property
     def state_size(self) -> int:
-        return self.scaler.size + self.network.state_size
+        return self.scaler.size + self.network.state_size + self.inputs.static_count
+
+    @property
+    def memory(self) -> slice:
+        """Where the cell's numbers lie in a state."""
+        return slice(self.scaler.size, self.scaler.size + self.network.state_size)
 
     # -- the door for streams ------------------------------------------------------------------------------------------------
 
@@ -51,26 +59,16 @@ class Recurrent:
         """The state [B, S] of series of which nothing is known: all zero."""
         return np.zeros((count, self.state_size), dtype=np.float32)
 
-    def step(self, state: State, y: Values, position: Positions) -> State:  # noqa: ARG002 - a stepper with a calendar needs it
-        """The state [B, S] after one more position; y [B] is NaN where nothing was observed."""
-        scaled = self.scaler.step(state[:, : self.scaler.size], y)
-        x = self.scaler.features(scaled, ~np.isnan(y))
-        memory = np.empty((len(state), self.network.state_size), dtype=np.float32)
-        for rows in tiles(len(state)):
-            _, memory[rows] = self._remember(x[rows, None, :], state[rows, self.scaler.size :])
-        memory[scaled[:, AGE] == 0] = 0
-        return np.concatenate([scaled, memory], axis=1)
+    def step(self, state: State, y: Values, position: Positions) -> State:
+        """The state [B, S] after one more position; y [B] is NaN where nothing was observed.
 
-    def forecast(self, state: State, position: Positions) -> Values:  # noqa: ARG002
+        Of what is beside the values, the calendar is known here, and the state knows what never changes.
+        """
+        return self._step(state, y, self.inputs.at(position))
+
+    def forecast(self, state: State, position: Positions) -> Values:
         """Quantiles [B, L, Q] of the positions after `position`; NaN for series that have not begun."""
-        values = np.empty((len(state), self.horizon, len(self.quantiles)))
-        for rows in tiles(len(state)):
-            part = state[rows]
-            base = self.scaler.base_forecast(part, self.horizon)
-            v = base[:, :, None] + part[:, SPREAD, None, None] * self._speak(part)
-            values[rows] = self.scaler.restore(v, part[:, LOG] > 0)
-        values[state[:, AGE] == 0] = np.nan
-        return values
+        return self._forecast(state, self.inputs.leads_at(position, horizon=self.horizon, base_season=self.scaler.base.length))
 
     # -- the door for batches ------------------------------------------------------------------------------------------------
 
@@ -80,7 +78,7 @@ class Recurrent:
         Leads beyond the horizon that the network was trained for are forecast from its own medians, block by block; the
         uncertainty of a block is added to that of the block's origin as if the two were independent.
 
-        Raises ConfigError for a quantile that the network was not trained for.
+        Raises ConfigError for a quantile that the network was not trained for, DataError where a covariate is unknown at a lead.
         """
         unknown = [q for q in quantiles if q not in self.quantiles]
         if unknown:
@@ -88,11 +86,12 @@ class Recurrent:
                 f"quantile {unknown[0]:g} was asked for; this model forecasts {', '.join(f'{q:g}' for q in self.quantiles)}. "
                 "Choose among them, or train again with --set quantiles=…"
             )
-        state = self.states_at(panel, origins)
         positions = origins.positions(panel)
-        values = self.forecast(state, positions)
+        self.inputs.check_leads(panel, origins.index, positions, horizon=horizon)
+        state = self.states_at(panel, origins)
+        values = self._forecast(state, self._leads(panel, origins.index, positions))
         while values.shape[1] < horizon:
-            values = self._extend(state, positions, values)
+            values = self._extend(panel, origins.index, positions, state=state, values=values)
         chosen = [self.quantiles.index(q) for q in quantiles]
         ids = tuple(panel.ids[b] for b in origins.index)
         return Forecast(ids, positions, tuple(quantiles), values[:, :horizon, chosen], panel.frequency, {})
@@ -104,15 +103,22 @@ class Recurrent:
     def states_at(self, panel: Panel, origins: Origins) -> State:
         """The states [len(origins), S] of the panel's series as they were at each origin."""
         walk = track(self.scaler, panel)
-        state = self.initial_state(len(origins))
+        features = np.concatenate([walk.features, self.inputs.steps(panel)], axis=1)
+        state = self.state_before(panel)[origins.index]
         at = panel.offsets[origins.index] + origins.known - 1
         state[:, : self.scaler.size] = walk.state_at(at, self.scaler)
         rows_of = _rows_by_series(origins, len(panel))
         order = np.argsort(panel.lengths, kind="stable")
         order = order[[len(rows_of[b]) > 0 for b in order]]
         for part in tiles(len(order)):
-            self._remember_at(panel, walk, series=order[part], rows_of=rows_of, known=origins.known, into=state)
-        state[state[:, AGE] == 0, self.scaler.size :] = 0
+            self._remember_at(panel, features, walk.age, series=order[part], rows_of=rows_of, known=origins.known, into=state)
+        state[state[:, AGE] == 0, self.memory] = 0
+        return state
+
+    def state_before(self, panel: Panel) -> State:
+        """The states [B, S] of the panel's series before their first values: zero, but for what never changes in them."""
+        state = self.initial_state(len(panel))
+        state[:, self.memory.stop :] = self.inputs.static_of(panel)
         return state
 
     # -- tiles ---------------------------------------------------------------------------------------------------------------
@@ -120,7 +126,8 @@ class Recurrent:
     def _remember_at(
         self,
         panel: Panel,
-        walk: Track,
+        features: Float32,
+        age: Float32,
         *,
         series: NDArray[np.int64],
         rows_of: list[NDArray[np.int64]],
@@ -128,24 +135,45 @@ class Recurrent:
         into: State,
     ) -> None:
         """Run one tile of series from their first observed value, in chunks that end wherever one of its origins lies."""
-        ages = [walk.age[panel.offsets[b] : panel.offsets[b + 1]] for b in series]
-        skip = np.array([int((age == 0).sum()) for age in ages])
+        skip = np.array([int((age[panel.offsets[b] : panel.offsets[b + 1]] == 0).sum()) for b in series])
         stops = [known[rows_of[b]] - gap for b, gap in zip(series, skip, strict=True)]
         memory = np.zeros((len(series), self.network.state_size), dtype=np.float32)
         before = 0
         for stop in np.unique(np.concatenate(stops)):
             if stop <= 0:
                 continue
-            x = np.zeros((len(series), int(stop) - before, walk.features.shape[1]), dtype=np.float32)
+            x = np.zeros((len(series), int(stop) - before, features.shape[1]), dtype=np.float32)
             for i, b in enumerate(series):
-                chunk = walk.features[
+                chunk = features[
                     panel.offsets[b] + skip[i] + before : min(panel.offsets[b] + skip[i] + stop, panel.offsets[b + 1])
                 ]
                 x[i, : len(chunk)] = chunk
             _, memory = self._remember(x, memory)
             before = int(stop)
             for i, b in enumerate(series):
-                into[rows_of[b][stops[i] == stop], self.scaler.size :] = memory[i]
+                into[rows_of[b][stops[i] == stop], self.memory] = memory[i]
+
+    def _step(self, state: State, y: Values, beside: Float32) -> State:
+        """The state [B, S] after one more position, which sees `beside` [B, C] of what is beside the values."""
+        scaled = self.scaler.step(state[:, : self.scaler.size], y)
+        beside[:, beside.shape[1] - self.inputs.static_count :] = state[:, self.memory.stop :]
+        x = np.concatenate([self.scaler.features(scaled, ~np.isnan(y)), beside], axis=1)
+        after = np.concatenate([scaled, state[:, self.scaler.size :]], axis=1)
+        for rows in tiles(len(state)):
+            _, after[rows, self.memory] = self._remember(x[rows, None, :], state[rows, self.memory])
+        after[after[:, AGE] == 0, self.memory] = 0
+        return after
+
+    def _forecast(self, state: State, leads: Float32) -> Values:
+        """Quantiles [R, L, Q] from states [R, S], with what is known of the leads [R, L, C]."""
+        values = np.empty((len(state), self.horizon, len(self.quantiles)))
+        for rows in tiles(len(state)):
+            part = state[rows]
+            base = self.scaler.base_forecast(part, self.horizon)
+            v = base[:, :, None] + part[:, SPREAD, None, None] * self._speak(part, leads[rows])
+            values[rows] = self.scaler.restore(v, part[:, LOG] > 0)
+        values[state[:, AGE] == 0] = np.nan
+        return values
 
     def _remember(self, x: Float32, memory: Float32) -> tuple[Float32, Float32]:
         """The cell's outputs and state after x, for at most a tile of rows."""
@@ -154,23 +182,29 @@ class Recurrent:
             outputs, after = self.network.remember(torch.from_numpy(_filled(x)), torch.from_numpy(_filled(memory)))
         return outputs.numpy()[:count], after.numpy()[:count]
 
-    def _speak(self, state: State) -> Float32:
+    def _speak(self, state: State, leads: Float32) -> Float32:
         """Changes from the base, in spreads, for at most a tile of rows."""
         count, size = len(state), self.scaler.size
         sight = self.scaler.sight(state[:, :size], self.horizon)
         with torch.inference_mode():
-            memory = self.network.recall(torch.from_numpy(_filled(state[:, size:])))
-            out = self.network.speak(memory, torch.from_numpy(_filled(sight)))
+            memory = self.network.recall(torch.from_numpy(_filled(state[:, self.memory])))
+            out = self.network.speak(memory, torch.from_numpy(_filled(sight)), torch.from_numpy(_filled(leads)))
         return np.asarray(out.numpy()[:count])
 
     # -- beyond the horizon --------------------------------------------------------------------------------------------------
 
-    def _extend(self, state: State, positions: Positions, values: Values) -> Values:
-        """The forecast [B, L, Q] with one more block of leads, made from a state that was fed the medians so far."""
+    def _leads(self, panel: Panel, index: NDArray[np.int64], positions: Positions) -> Float32:
+        """What is known of the leads after positions [R] of series `index` [R] [R, L, C]."""
+        return self.inputs.leads(panel, index, positions, horizon=self.horizon, base_season=self.scaler.base.length)
+
+    def _extend(self, panel: Panel, index: NDArray[np.int64], positions: Positions, *, state: State, values: Values) -> Values:
+        """The forecast [R, L, Q] with one more block of leads, made from a state that was fed the medians so far."""
         middle, log = self.quantiles.index(0.5), state[:, LOG] > 0
         for lead in range(values.shape[1]):
-            state = self.step(state, values[:, lead, middle], positions + lead + 1)
-        block, last = self.forecast(state, positions + values.shape[1]), values[:, -1:, :].copy()
+            beside = self.inputs.steps_at(panel, index, positions + lead + 1)
+            state = self._step(state, values[:, lead, middle], beside)
+        leads = self._leads(panel, index, positions + values.shape[1])
+        block, last = self._forecast(state, leads), values[:, -1:, :].copy()
         for part in (block, last):
             part[log] = np.log(part[log])
         own, before = (part - part[:, :, middle, None] for part in (block, last))

@@ -46,7 +46,7 @@ def pinball(change: Tensor, target: Tensor, quantiles: Tensor) -> Tensor:
 def changes_of(network: Network, batch: Batch) -> Tensor:
     """What the network adds to the base at the batch's origins, in spreads [B, O, L, Q]."""
     memory, _ = network.remember(batch.features, network.initial_state(len(batch.features)))
-    return network.speak(memory[:, batch.origins], batch.sight)
+    return network.speak(memory[:, batch.origins], batch.sight, batch.leads)
 
 
 class _Task(pl.LightningModule):

@@ -2,7 +2,7 @@
 
 Source: Wen et al. 2017, arXiv:1711.11053. A window's positions see the past through the scaler, which has walked the whole
 series, and through the cell, which starts the window from nothing and is not scored until it has run a while.
-Axes: B windows, T time steps, O origins in a window, D inputs, R ring size, L leads.
+Axes: B windows, T time steps, O origins in a window, D inputs of a step, C inputs of a lead, R ring size, L leads.
 """
 
 from typing import NamedTuple
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from forecaster.models.inputs import Inputs
+from forecaster.models.leads import LeadTable
 from forecaster.models.plan import WindowPlan
 from forecaster.models.scaler import AGE, AMPLITUDE, CLIP, CONTEXT, LEVEL, LOG, SLOPE, SMOOTH, SPREAD, TINY, Scaler
 from forecaster.models.track import track
@@ -26,23 +28,29 @@ class Batch(NamedTuple):
 
     features: Tensor  # [B, T, D]
     origins: Tensor  # [O] steps into the window
-    sight: Tensor  # [B, O, R + L + C] what the head sees besides the memory
+    sight: Tensor  # [B, O, scaler.sight_count] what the head sees of the past besides the memory
     target: Tensor  # [B, O, L] what the future adds to the base, in spreads; 0 where unknown
     weight: Tensor  # [B, O, L] of the target's absolute error in the loss; 0 where it does not count
+    leads: Tensor  # [B, O, L, C] what is known of the future
 
 
 class PanelWindows:
-    """The windows of a panel, walked once by the scaler, then gathered at will.
+    """The windows of a panel, walked once by the scaler, then gathered at will; `inputs` is what is seen beside the values.
 
     A position is a target where it was observed; an origin counts from the series' first observed value on.
     """
 
-    def __init__(self, scaler: Scaler, panel: Panel, *, horizon: int, plan: WindowPlan) -> None:
+    def __init__(self, scaler: Scaler, panel: Panel, *, horizon: int, plan: WindowPlan, inputs: Inputs | None = None) -> None:
         self.plan, self.least = plan, float(TINY)
         walk = track(scaler, panel)
         self.lengths = torch.from_numpy(panel.lengths)
         self.offsets = torch.from_numpy(panel.offsets[:-1].copy())
-        self.features = torch.from_numpy(walk.features)
+        features, self.context, self.table = walk.features, torch.from_numpy(walk.features[:, CONTEXT]), None
+        if inputs and inputs.step_count:
+            features = np.concatenate([features, inputs.steps(panel)], axis=1)
+        if inputs and inputs.lead_count:
+            self.table = LeadTable(inputs, panel, horizon=horizon, base_season=scaler.base.length)
+        self.features = torch.from_numpy(features)
         self.numbers = torch.from_numpy(walk.numbers)
         self.rings, self.at = torch.from_numpy(walk.padded).unfold(0, scaler.ring_size, 1), torch.from_numpy(walk.at)
         self.seasons = torch.from_numpy(walk.seasons).unfold(0, scaler.base.length, 1)
@@ -71,7 +79,9 @@ class PanelWindows:
         counts = ((at[:, :, None] + self.leads) < n[:, :, None]) & ~truth.isnan() & scored[:, :, None]
         target = torch.where(counts, ((truth - base) / spread).clamp(-FURTHEST, FURTHEST), torch.zeros(()))
         weight = counts * self.importance[rows][:, :, None] * spread
-        return Batch(features, origins, torch.cat([near, self.features[rows][:, :, CONTEXT]], dim=-1), target, weight)
+        sight = torch.cat([near, self.context[rows]], dim=-1)
+        leads = self.table.at(series, torch.minimum(at, n - 2)) if self.table else torch.zeros(*target.shape, 0)
+        return Batch(features, origins, sight, target, weight, leads)
 
     def mean_changes(self) -> list[float]:
         """The mean absolute target at each lead [L], weighted as in the loss, over some batches of windows."""
