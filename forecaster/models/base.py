@@ -83,6 +83,7 @@ ROUNDS = 2  # over the weights, one after the other
 ORIGINS = 40  # at most, of each series, to judge by
 LEAST_ORIGIN = 4  # positions seen before a forecast counts; two seasons, where these are longer
 STILL = 1e-3  # of the other changes: a season repeated more closely counts as repeated so
+MARGIN = 0.999  # of the least error so far: less of a gain is that of rounding, and the shorter season stays
 WORST = np.float32(20)  # mean changes over a season: an error counts for no more
 
 
@@ -113,7 +114,7 @@ def choose_smoothing(v: Float32, *, horizon: int, lengths: tuple[int, ...]) -> H
                 candidates = [HoltWinters(**{**asdict(current), name: weight}) for weight in grid]
                 losses = _losses(v, candidates, horizon=horizon, young=young)
                 current = candidates[int(losses.argmin())]
-        if losses.min() < least:
+        if losses.min() < MARGIN * least:
             best, least = current, float(losses.min())
     return best
 

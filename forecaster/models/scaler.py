@@ -78,7 +78,7 @@ class Scaler:
     def restore(self, v: NDArray[np.floating], log: NDArray[np.bool_]) -> Values:
         """Values [B, ...] in the unit of the data; `log` [B] says which series are in logarithms."""
         values = v.astype(np.float64)
-        values[log] = np.exp(np.clip(values[log], -UTMOST_LOG, UTMOST_LOG))
+        values[log] = np.exp(np.ascontiguousarray(np.clip(values[log], -UTMOST_LOG, UTMOST_LOG)))
         return values
 
     def base_forecast(self, state: State, horizon: int) -> Float32:
@@ -135,17 +135,21 @@ class Scaler:
         after[after[:, AGE] == 1, ERROR] = 0
 
     def _translated(self, state: State, crossed: NDArray[np.bool_]) -> State:
-        """A copy of the state, from logarithms to plain values where a series in logarithms has `crossed` zero."""
+        """A copy of the state, from logarithms to plain values where a series in logarithms has `crossed` zero.
+
+        exp and expm1 see contiguous numbers only: in others they may round otherwise, as the batch has it.
+        """
         after = state.copy()
         rows = np.flatnonzero(crossed & (state[:, LOG] > 0))
         if len(rows):
-            part = state[rows].astype(np.float64)
-            level, smoothed = np.exp(part[:, LEVEL, None]), np.exp(part[:, SMOOTH, None])
+            part = np.clip(state[rows].astype(np.float64), -np.log(UTMOST), np.log(UTMOST))
+            plain, change = np.exp(part), np.expm1(part)
+            level, smoothed = plain[:, [LEVEL]], plain[:, [SMOOTH]]
             part[:, [AMPLITUDE, SPREAD, ERROR]] *= level
-            part[:, SEASONS : self.ring] = smoothed * np.expm1(part[:, SEASONS : self.ring])
+            part[:, SEASONS : self.ring] = smoothed * change[:, SEASONS : self.ring]
             part[:, [SLOPE]] *= smoothed
             part[:, [LEVEL]], part[:, [SMOOTH]], part[:, LOG] = level, smoothed, 0
-            part[:, self.ring :] = np.exp(part[:, self.ring :])
+            part[:, self.ring :] = plain[:, self.ring :]
             after[rows, LOG:] = np.clip(part[:, LOG:], -UTMOST, UTMOST).astype(np.float32)
         return after
 
