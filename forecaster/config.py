@@ -12,6 +12,7 @@ from forecaster.baselines import BASELINES, BaselinesConfig
 from forecaster.errors import ConfigError, DataError
 from forecaster.evaluation.backtest import EvaluationConfig
 from forecaster.forecast import check_quantiles
+from forecaster.models.inputs import InputsConfig
 from forecaster.models.network import ModelConfig
 from forecaster.models.plan import TrainingConfig
 from forecaster.streaming.engine import StreamingConfig
@@ -25,6 +26,7 @@ class Config(BaseModel):
     horizon: int | None = Field(default=None, ge=1, le=10_000)
     quantiles: tuple[float, ...] = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
     seed: int = Field(default=1, ge=0, lt=2**32)
+    inputs: InputsConfig = InputsConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     baselines: BaselinesConfig = BaselinesConfig()

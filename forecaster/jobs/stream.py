@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from forecaster.errors import DataError
+from forecaster.errors import ConfigError, DataError
 from forecaster.ingest import PanelStore
 from forecaster.jobs.home import Home
 from forecaster.jobs.runs import Run
@@ -34,9 +34,16 @@ def stream(
     """Step the run's series through a feed of NDJSON, or through another stored panel, and emit forecasts.
 
     A state that is new begins with the history of the run's panel, unless `cold`. One thread, since a step is too small to
-    share. Raises StateError when the state belongs to another model, is damaged, or is in use.
+    share. Raises StateError when the state belongs to another model, is damaged, or is in use, ConfigError when the run asks for
+    covariates, which a feed does not carry.
     """
     network = load_recurrent(run.deployed_weights)
+    if network.inputs.known:
+        names = ", ".join(scale.name for scale in network.inputs.known)
+        raise ConfigError(
+            f"run {run.path.name!r} forecasts with covariates ({names}), and a feed carries values alone. "
+            "Train a run for streams with --set inputs.known=[], or forecast with `forecast predict`."
+        )
     with (
         torch_threads(1),
         StateStore.open(

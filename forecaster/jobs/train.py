@@ -23,6 +23,7 @@ from forecaster.jobs.runs import (
 )
 from forecaster.models.checkpoint import load_recurrent, save_recurrent
 from forecaster.models.ensemble import refit_network, train_network
+from forecaster.models.inputs import Inputs
 from forecaster.models.plan import TrainingConfig, refit_pays, share_of_budget
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.training import Progress
@@ -43,7 +44,7 @@ def train(
     """Train twice: on all but the last part of the panel, for honest scores, then a little more on all of it, for use.
 
     A training of the same data and settings that was cut off goes on where it was, unless `fresh`. Raises DataError or
-    ConfigError when the panel is too short to learn from, or for the horizon.
+    ConfigError when the panel is too short to learn from, or for the horizon, and for inputs that it does not have.
     """
     if name is not None:
         check_run_name(name)
@@ -59,6 +60,8 @@ def train(
     holdout = holdout_steps(config.evaluation, panel, horizon)
     config = config.model_copy(update={"horizon": horizon})
     say(f"{panel_name}: {len(panel):,} series, {len(panel.values):,} positions, horizon {horizon}; {_told(holdout)}")
+    if beside := Inputs.fit(panel.drop_last(holdout), config.inputs).words:
+        say(f"beside the values, the network sees {', '.join(beside)}")
     with unfinished_folder(home, training_key(config, panel), fresh=fresh) as folder:
         began = time.monotonic()
         if any(folder.iterdir()):
@@ -108,6 +111,7 @@ def _judged(known: Panel, config: Config, training: TrainingConfig, *, folder: P
             quantiles=config.quantiles,
             seed=config.seed,
             folder=folder / "training",
+            inputs=config.inputs,
             progress=progress,
         )
         save_recurrent(judged, path)

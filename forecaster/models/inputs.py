@@ -12,16 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from forecaster.covariates import Column, as_static_text
 from forecaster.errors import ConfigError, DataError
 from forecaster.frequency import Frequency, Positions
 from forecaster.models.calendar import CYCLES, LONGEST_WITH_HOLIDAYS, Calendar, Float32, check_country, harmonics_of
+from forecaster.models.columns import Scale, Texts, fit_scale, fit_texts
 from forecaster.series import Panel, Values, spread_out
 
-CLIP = 10.0  # no input is further than this many deviations from the mean
-WIDE = 10.0  # where the largest of positive values is more than so many times the smallest, they are seen in logarithms
 CYCLES_WANTED = 2  # a cycle is looked for where the panel has lived through so many
-MOST_TEXTS = 30
 
 
 class InputsConfig(BaseModel):
@@ -48,49 +45,6 @@ class InputsConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Scale:
-    """How the values of one column become numbers near zero: in logarithms where `least` is above 0.
-
-    A value is seen in `deviation` from the `centre`, its change in a series in `change`.
-
-    >>> Scale("price", 0.0, centre=10.0, deviation=2.0, change=1.0).of(np.array([14.0, np.nan])).tolist()
-    [2.0, 0.0]
-    """
-
-    name: str
-    least: float
-    centre: float
-    deviation: float
-    change: float
-
-    def transform(self, values: Values) -> Values:
-        """Values in the unit of `centre`."""
-        return np.log(np.maximum(np.ascontiguousarray(values), self.least)) if self.least > 0 else values
-
-    def of(self, values: Values) -> Float32:
-        return _neutral((self.transform(values) - self.centre) / self.deviation)
-
-    def of_change(self, values: Values, before: Values) -> Float32:
-        return _neutral((self.transform(values) - self.transform(before)) / self.change)
-
-    def in_changes(self, values: Values) -> Float32:
-        """What `of_change` takes the differences of; NaN where the value is unknown."""
-        return np.asarray((self.transform(values) - self.centre) / self.change, dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class Texts:
-    """A static column of texts; those that two series or more share have a column each, the commonest first."""
-
-    name: str
-    texts: tuple[str, ...]
-
-    def of(self, column: Column) -> Float32:
-        words = np.array([as_static_text(cell) for cell in column.tolist()], dtype=object)
-        return np.asarray(words[:, None] == np.array(self.texts, dtype=object), dtype=np.float32)
-
-
-@dataclass(frozen=True)
 class Inputs:
     """What a network that was trained on one panel sees of any panel."""
 
@@ -109,11 +63,19 @@ class Inputs:
         scales, columns = [], dict(zip(panel.static.names, panel.static.columns, strict=True)) if panel.static else {}
         if panel.known and known:
             values = panel.known.at(codes, positions[:, None])[:, 0]
-            scales = [_fit_scale(name, values[:, panel.known.names.index(name)], codes) for name in known]
+            scales = [fit_scale(name, values[:, panel.known.names.index(name)], codes) for name in known]
         one_each = np.arange(len(panel))
-        numbers = [_fit_scale(n, np.asarray(columns[n], float), one_each) for n in static if columns[n].dtype != object]
-        texts = [_fit_texts(name, columns[name]) for name in static if columns[name].dtype == object]
+        numbers = [fit_scale(n, np.asarray(columns[n], float), one_each) for n in static if columns[n].dtype != object]
+        texts = [fit_texts(name, columns[name]) for name in static if columns[name].dtype == object]
         return cls(calendar, tuple(scales), tuple(numbers), tuple(text for text in texts if text.texts))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What is seen, by the names that its owner knows."""
+        waves = (f"the calendar ({', '.join(self.calendar.cycles)})",) if self.calendar.cycles else ()
+        holidays = (f"holidays of {self.calendar.country}",) if self.calendar.country else ()
+        columns = (*(scale.name for scale in (*self.known, *self.numbers)), *(texts.name for texts in self.texts))
+        return (*waves, *holidays, *columns)
 
     # -- for the cell --------------------------------------------------------------------------------------------------------
 
@@ -266,35 +228,7 @@ def _chosen(kind: str, asked: tuple[str, ...] | None, names: tuple[str, ...]) ->
     return asked
 
 
-def _fit_scale(name: str, values: Values, owners: NDArray[np.int64]) -> Scale:
-    """The scale of a column [N] whose values belong to series `owners` [N]."""
-    is_known = ~np.isnan(values)
-    known, owners = values[is_known], owners[is_known]
-    if not len(known):
-        return Scale(name, 0.0, 0.0, 1.0, 1.0)
-    if np.isin(known, (0.0, 1.0)).all():
-        return Scale(name, 0.0, float(known.mean()), 1.0, 1.0)
-    lowest = float(known.min())
-    least = lowest / 2 if lowest > 0 and float(known.max()) > WIDE * lowest else 0.0
-    x = Scale(name, least, 0.0, 1.0, 1.0).transform(known)
-    centre, deviation = float(x.mean()), float(x.std())
-    deviation = deviation if deviation > 1e-9 * max(abs(centre), 1e-9) else 1.0
-    own = (np.bincount(owners, weights=x) / np.maximum(np.bincount(owners), 1))[owners]
-    change = float(np.sqrt(np.mean((x - own) ** 2)))
-    return Scale(name, least, centre, deviation, change if change > 1e-9 * deviation else deviation)
-
-
-def _fit_texts(name: str, column: Column) -> Texts:
-    words, counts = np.unique(np.asarray([str(cell) for cell in column if cell != ""]), return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:MOST_TEXTS]
-    return Texts(name, tuple(str(words[k]) for k in order if counts[k] > 1))
-
-
 def _leads_and_base(positions: Positions, *, horizon: int, base_season: int) -> tuple[Positions, Positions]:
     """The positions of the leads after positions [R], and those whose values the base repeats there [R, L]."""
     ahead = positions[:, None] + np.arange(1, horizon + 1)
     return ahead, positions[:, None] + 1 - base_season + np.arange(horizon) % base_season
-
-
-def _neutral(x: Values) -> Float32:
-    return np.nan_to_num(np.clip(x, -CLIP, CLIP), nan=0.0).astype(np.float32)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forecaster.models.calendar import Float32
-from forecaster.models.inputs import CLIP, Inputs
+from forecaster.models.columns import CLIP
+from forecaster.models.inputs import Inputs
 from forecaster.series import Panel, spread_out
 
 
