@@ -85,7 +85,7 @@ def test_any_flipped_bit_is_noticed(path: Path) -> None:
     whole = path.read_bytes()
     places = np.random.default_rng(0)
     header_end = 8 + int.from_bytes(whole[:8], "little")
-    for at in [*range(header_end), *places.integers(header_end, len(whole), 60)]:
+    for at in [*range(16), *places.integers(header_end, size=300), *places.integers(header_end, len(whole), 60)]:
         damaged = bytearray(whole)
         damaged[at] ^= 1 << int(places.integers(8))
         path.write_bytes(damaged)

@@ -9,9 +9,9 @@ import torch
 from models_panels import panel_of, weekly_panel
 
 from forecaster.forecast import warm_state
+from forecaster.models.ensemble import refit_network, train_network
 from forecaster.models.network import ModelConfig
 from forecaster.models.plan import TrainingConfig
-from forecaster.models.ensemble import refit_network, train_network
 from forecaster.series import Origins, Panel
 
 NAN = float("nan")

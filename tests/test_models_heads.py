@@ -29,7 +29,7 @@ def untrained(panel: Panel, horizon: int) -> Recurrent:
 @pytest.mark.parametrize("quantiles", [(0.5,), (0.5, 0.9), (0.1, 0.5), QUANTILES])
 def test_quantiles_never_cross(quantiles: tuple[float, ...], size: float) -> None:
     torch.manual_seed(0)
-    head = QuantileHead(12, head_size=8, horizon=9, quantiles=quantiles, season=7)
+    head = QuantileHead(12, head_size=8, horizon=9, quantiles=quantiles)
     for weight in head.parameters():
         torch.nn.init.normal_(weight, std=size)
     out = head(10 * torch.randn(200, 12))
@@ -39,21 +39,29 @@ def test_quantiles_never_cross(quantiles: tuple[float, ...], size: float) -> Non
 
 
 @pytest.mark.parametrize("signed", [True, False])
-def test_an_untrained_network_is_the_seasonal_naive_with_gaussian_intervals(signed: bool) -> None:
+def test_an_untrained_network_is_the_base_with_gaussian_intervals(signed: bool) -> None:
     horizon, panel = 17, weekly_panel(4, 80, signed=signed)
     forecaster = untrained(panel, horizon)
-    assert forecaster.scaler.base_season == 7
+    sizes = [0.5 + 0.1 * lead for lead in range(horizon)]
+    forecaster.network.begin_at(sizes)
     values = forecaster.predict(panel, horizon, quantiles=QUANTILES, origins=Origins.back(panel)).values
-    spreads = forecaster.warm(panel)[:, SPREAD]
+    state = forecaster.warm(panel)[:, : forecaster.scaler.size]
+    base = forecaster.scaler.base_forecast(state, horizon)
     z = np.array([NormalDist().inv_cdf(q) for q in QUANTILES])
-    for b in range(4):
-        season = panel.series(b)[-7:] if signed else np.log(panel.series(b)[-7:])
-        for lead in range(1, horizon + 1):
-            # a Gaussian's deviation is sqrt(pi / 2) of its mean absolute value, and k seasons ahead errors are k sums
-            deviation = sqrt(pi / 2) * spreads[b] * sqrt((lead - 1) // 7 + 1)
-            expected = season[(lead - 1) % 7] + z * deviation
-            found = values[b, lead - 1] if signed else np.log(values[b, lead - 1])
-            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)  # float32
+    deviations = sqrt(pi / 2) * state[:, SPREAD, None] * sizes  # a Gaussian's is sqrt(pi / 2) of its mean absolute value
+    expected = base[:, :, None] + deviations[:, :, None] * z
+    np.testing.assert_allclose(values if signed else np.log(values), expected, rtol=1e-5, atol=1e-5)  # float32
+
+
+def test_a_head_begins_at_intervals_of_any_width() -> None:
+    head = QuantileHead(3, head_size=2, horizon=5, quantiles=QUANTILES)
+    sizes = [0.0, 1e-3, 1.0, 1e3, 1e6]
+    head.begin_at(sizes)
+    out = head(torch.zeros(3)).detach()
+    assert torch.isfinite(out).all()
+    z = torch.tensor([NormalDist().inv_cdf(q) for q in QUANTILES])
+    torch.testing.assert_close(out[2:], sqrt(pi / 2) * torch.tensor(sizes[2:])[:, None] * z, rtol=1e-5, atol=1e-5)  # float32
+    assert (out[:2].diff(dim=-1) > 0).all()
 
 
 def test_pinball_is_what_a_slow_loop_says() -> None:

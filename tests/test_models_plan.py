@@ -51,11 +51,16 @@ def test_a_setting_wins_over_what_is_derived() -> None:
     assert plan_of(panel_with(1, 13, "h"), config) == WindowPlan(length=13, burn_in=11, stride=1, batch_size=3)
 
 
-@pytest.mark.parametrize(("count", "length", "alias"), [(1, 30_000, "h"), (200, 3_000, "D"), (3, 700, "h")])
-def test_every_long_series_gives_a_horizon_to_judge_by(count: int, length: int, alias: str) -> None:
-    panel = panel_with(count, length, alias)
-    tail = held_back_tail(panel, 14)
-    assert tail.tolist() == [14] * count
+def test_every_long_series_gives_a_horizon_to_judge_by() -> None:
+    assert held_back_tail(panel_with(200, 3_000, "D"), 14).tolist() == [14] * 200
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "tail"), [(1, 30_000, 1_875), (3, 700, 43), (7, 60_000, 29 * 14), (60, 4_000, 4 * 14), (100, 20_000, 28)]
+)
+def test_few_long_series_are_judged_by_many_horizons(count: int, length: int, tail: int) -> None:
+    """By 200 horizons over all of them, but by no more than a sixteenth of a series."""
+    assert held_back_tail(panel_with(count, length, "h"), 14).tolist() == [tail] * count
 
 
 @pytest.mark.parametrize(("count", "length"), [(5_000, 60), (300, 60), (60, 60)])
@@ -65,10 +70,15 @@ def test_where_tails_are_dear_only_some_series_give_theirs(count: int, length: i
     assert 30 <= (tail > 0).sum() <= max(count // 10, 60)
 
 
-def test_series_below_four_horizons_keep_their_tails() -> None:
-    panel = panel_of(np.ones(55), np.ones(56), np.ones(4_000))
-    assert held_back_tail(panel, 14).tolist() == [0, 14, 14]
+def test_series_not_longer_than_two_horizons_keep_their_tails() -> None:
+    panel = panel_of(np.ones(31), np.ones(32), np.ones(4_000))
+    assert held_back_tail(panel, 14).tolist() == [0, 14, 250]
     assert not held_back_tail(panel_with(23, 13, "YS"), 6).any()
+
+
+def test_what_is_left_of_a_series_is_longer_than_its_tail() -> None:
+    for length in (32, 33, 100, 450, 5_000):
+        assert 2 * held_back_tail(panel_with(1, length, "D"), 14)[0] < length
 
 
 def test_a_share_of_the_budget_is_at_least_one_step() -> None:

@@ -1,5 +1,7 @@
 """Windows of a panel for training."""
 
+from collections import Counter
+from dataclasses import replace
 from math import e
 
 import numpy as np
@@ -7,9 +9,11 @@ import pytest
 import torch
 from models_panels import panel_of, weekly_panel
 
+from forecaster.models.base import HoltWinters
 from forecaster.models.plan import WindowPlan, held_back_tail
-from forecaster.models.scaler import AGE, AMPLITUDE, CLIP, LEVEL, RING, SPREAD, Scaler, scaler_for
-from forecaster.models.windows import Batch, PanelWindows, TailWindows, TrainingWindows, series_importance
+from forecaster.models.scaler import AGE, LOG, SPREAD, Scaler, scaler_for
+from forecaster.models.track import track
+from forecaster.models.windows import FURTHEST, Batch, PanelWindows, TailWindows, TrainingWindows, series_importance
 from forecaster.series import Panel
 
 HORIZON = 4
@@ -34,33 +38,62 @@ def windows_of(panel: Panel, scaler: Scaler | None = None) -> PanelWindows:
     return PanelWindows(scaler or scaler_for(panel, HORIZON), panel, horizon=HORIZON, plan=PLAN)
 
 
-def test_a_batch_is_what_a_slow_loop_gathers() -> None:
-    panel = holed_panel()
-    scaler = scaler_for(panel, HORIZON)
+def crossing_panel() -> Panel:
+    """Positive series, some of which go below zero: at the end of a window, in it, at once, and in a gap."""
+    y = np.exp(np.random.default_rng(5).normal(0, 0.3, (8, 40)).cumsum(axis=1))
+    y[0, 15:], y[1, 20:25], y[2, 1], y[3, 9:12] = -2.0, NAN, 0.0, NAN
+    y[1, 25], y[3, 12] = -1.0, 0.0
+    return panel_of(*y)
+
+
+@pytest.mark.parametrize("panel", [holed_panel(), crossing_panel()], ids=["signed", "crossing"])
+def test_a_batch_is_what_a_slow_loop_gathers(panel: Panel) -> None:
+    scaler = replace(scaler_for(panel, HORIZON), base=HoltWinters(0.4, 0.1, 0.3, 0.9, length=3))
     series, start, first = [0, 0, 1, 2, 3, 4, 5, 6], [0, 24, 10, 1, 0, 0, 0, 0], [0, 27, 13, 4, 0, 0, 0, 0]
     origins = np.arange(1, 16, 2)
     batch = windows_of(panel, scaler).gather(
         torch.tensor(series), torch.tensor(start), origins=torch.from_numpy(origins), first_origin=torch.tensor(first)
     )
-    importance = series_importance(scaler, panel)
+    importance, _ = importance_of(scaler, panel)
+    lowest = 0.5 * panel.values[panel.values > 0].min()  # what stands for a value that has no logarithm
+    scales = set()
     for b, s in enumerate(series):
         y = panel.series(s)
-        state, states = scaler.initial_state(1), []
-        for value in y:
-            state = scaler.step(state, np.array([value]))
-            states.append(state[0])
+        states = states_of(scaler, y)
         for o, at in enumerate(start[b] + origins):
             here = states[min(at, len(y) - 1)]
-            base = here[RING + scaler.base_columns(HORIZON)]
+            base, log = scaler.base_forecast(here[None], HORIZON)[0], here[LOG] > 0
             for lead in range(1, HORIZON + 1):
                 is_scored = at >= first[b] and at + lead < len(y) and here[AGE] > 0 and not np.isnan(y[at + lead])
-                target = (np.float32(y[at + lead]) - base[lead - 1]) / here[SPREAD] if is_scored else 0
-                weight = importance[s] * here[SPREAD] if is_scored else 0
-                assert float(batch.target[b, o, lead - 1]) == pytest.approx(float(target), rel=1e-6)
+                target = weight = 0.0
+                if is_scored:
+                    truth = np.log(y[at + lead] if y[at + lead] > 0 else lowest) if log else y[at + lead]
+                    target = np.clip((truth - base[lead - 1]) / here[SPREAD], -FURTHEST, FURTHEST)
+                    weight = importance[panel.offsets[s] + at] * here[SPREAD]
+                    scales.add(bool(log))
+                assert float(batch.target[b, o, lead - 1]) == pytest.approx(float(target), rel=1e-4, abs=1e-5)  # float32
                 assert float(batch.weight[b, o, lead - 1]) == pytest.approx(float(weight), rel=1e-6)
             if batch.weight[b, o].any():
-                ring = np.clip((here[RING:] - here[LEVEL]) / here[AMPLITUDE], -CLIP, CLIP)
-                np.testing.assert_allclose(batch.ring[b, o], ring, rtol=1e-6)
+                np.testing.assert_allclose(batch.sight[b, o], scaler.sight(here[None], HORIZON)[0], rtol=1e-6, atol=1e-6)
+                steps = batch.features[b, : origins[o] + 1]
+                seen = scaler.features(states, ~np.isnan(y))[start[b] : at + 1]
+                assert np.array_equal(steps, seen)
+    assert scales == ({True, False} if scaler.kind == "log" else {False})
+
+
+def states_of(scaler: Scaler, y: np.ndarray) -> np.ndarray:
+    """The states [T, S] after each value of one series, step by step."""
+    state, states = scaler.initial_state(1), []
+    for value in y:
+        state = scaler.step(state, np.array([value]))
+        states.append(state[0])
+    return np.array(states)
+
+
+def importance_of(scaler: Scaler, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+    """The weight of each position [N], and whether it is seen in logarithms."""
+    log = track(scaler, panel).numbers[:, LOG] > 0
+    return series_importance(scaler, panel, log), log
 
 
 @pytest.mark.parametrize("poison", [NAN, 1e9])
@@ -78,14 +111,26 @@ def test_training_knows_nothing_of_the_held_back_tail(poison: float) -> None:
     assert all(same(clean[k], dirty[k]) for k in range(20))
 
 
-def test_the_tail_is_scored_wholly_and_nothing_else_is() -> None:
+def test_every_origin_of_the_tail_is_scored_once_and_nothing_else_is() -> None:
     random = np.random.default_rng(0)
-    lengths = random.permutation(np.r_[np.arange(6, 26), 300])  # shorter and longer than a window
+    lengths = random.permutation(np.r_[np.arange(6, 26), 300, 90])  # shorter and longer than a window
     panel = panel_of(*(random.normal(0, 1, n) for n in lengths))
-    tail = np.arange(21) % (HORIZON + 1)
+    tail = np.where(lengths > 30, lengths // 3, np.arange(22) % (HORIZON + 1))  # some over many windows
     batches = TailWindows(windows_of(panel), tail=tail)
-    scored = sum(int((batches[k].weight > 0).sum()) for k in range(len(batches)))
-    assert scored == sum(held * (held + 1) // 2 for held in tail)
+    scored: Counter[tuple[int, int, int]] = Counter()
+    for k in range(len(batches)):
+        batch, cuts = batches[k], batches.cuts[k * PLAN.batch_size : (k + 1) * PLAN.batch_size]
+        for b, o, lead in (batch.weight > 0).nonzero().tolist():
+            scored[int(cuts[b][0]), int(cuts[b][1] + batch.origins[o]), lead + 1] += 1
+    expected = {
+        (s, at, lead)
+        for s, (n, held) in enumerate(zip(lengths.tolist(), tail.tolist(), strict=True))
+        for at in range(max(n - held - 1, 0), n - 1)
+        for lead in range(1, min(HORIZON, n - 1 - at) + 1)
+    }
+    assert set(scored) == expected
+    assert set(scored.values()) == {1}
+    assert batches.series.tolist() == np.flatnonzero(tail).tolist()
 
 
 def test_a_batch_is_a_pure_function_of_seed_epoch_and_number() -> None:
@@ -105,30 +150,49 @@ def test_series_too_short_for_a_window_are_finite_targets() -> None:
     batches = TrainingWindows(windows, batches=10, seed=0, epoch=0)
     assert batches.eligible.tolist() == [0, 2]
     parts = [batches[k] for k in range(10)]
-    assert all(torch.isfinite(part).all() for batch in parts for part in (batch.features, batch.ring, batch.target, batch.weight))
+    assert all(
+        torch.isfinite(part).all() for batch in parts for part in (batch.features, batch.sight, batch.target, batch.weight)
+    )
     assert any((batch.weight > 0).any() for batch in parts)
 
 
 def test_a_window_that_starts_late_is_not_scored_while_it_warms_up() -> None:
-    panel = weekly_panel(1, 200)
+    batches = TrainingWindows(windows_of(weekly_panel(1, 200)), batches=10, seed=0, epoch=0)
     for k in range(10):
-        batch = TrainingWindows(windows_of(panel), batches=10, seed=0, epoch=0)[k]
-        assert not batch.weight[:, batch.origins < PLAN.burn_in].any()
+        assert not batches[k].weight[:, batches[k].origins < PLAN.burn_in].any()
 
 
 def test_an_error_counts_by_the_change_over_a_season() -> None:
-    signed = Scaler("signed", (), base_season=1, ring_size=9, least_value=0.0, least_spread=1e-6)
+    signed = Scaler("signed", (), HoltWinters(0.3, 0.0, 0.1, 0.9, length=1), ring_size=9, least_spread=1e-6)
     panel = panel_of([0.0, 1.0, 0.0, 1.0], [0.0, 10.0, 0.0, -10.0], [NAN, NAN, NAN, 2.0])
     # mean changes 1 and 10; the third, of which none is known, counts as the middle of the two
-    np.testing.assert_allclose(series_importance(signed, panel), [1.0, 0.1, 1 / 5.5], rtol=1e-6)
+    np.testing.assert_allclose(importance_of(signed, panel)[0], np.repeat([1.0, 0.1, 1 / 5.5], 4), rtol=1e-6)
 
 
-def test_half_of_the_weight_is_even_on_a_log_scale() -> None:
-    log = Scaler("log", (), base_season=1, ring_size=9, least_value=1e-3, least_spread=1e-6)
+def test_half_of_the_weight_is_even_in_logarithms() -> None:
+    scaler = Scaler("log", (), HoltWinters(0.3, 0.0, 0.1, 0.9, length=1), ring_size=9, least_spread=1e-6)
     panel = panel_of([1.0, e, 1.0, e], [1.0, e**0.5, 1.0, e**0.5])
     # changes 1 and 1/2: own weights 1 and 2, by their mean 2/3 and 4/3; half with 1, over the usual change of 3/4
-    np.testing.assert_allclose(series_importance(log, panel), [10 / 9, 14 / 9], rtol=1e-6)
+    np.testing.assert_allclose(importance_of(scaler, panel)[0], np.repeat([10 / 9, 14 / 9], 4), rtol=1e-6)
     still = panel_of([1.0, e, 1.0, e], [1.0, e, 1.0, e], [2.0] * 4, [1.0, 1.0 + 1e-9] * 2)
-    weights = series_importance(log, still)
+    weights, _ = importance_of(scaler, still)
     assert np.isfinite(weights).all()
     assert weights.max() <= 10 * weights.min()
+
+
+def test_a_series_that_leaves_the_logarithms_counts_in_the_unit_of_its_values() -> None:
+    scaler = Scaler("log", (), HoltWinters(0.3, 0.0, 0.1, 0.9, length=1), ring_size=9, least_spread=1e-6)
+    panel = panel_of([1.0, e, 1.0, e], [100.0, 300.0, 100.0, 0.0, 200.0])
+    weights, log = importance_of(scaler, panel)
+    assert log.tolist() == [True] * 7 + [False] * 2
+    np.testing.assert_allclose(weights[7:], 1 / 175, rtol=1e-6)  # changes of 200, 200, 100 and 200
+    assert (weights[4:7] > 10 / 175).all()
+
+
+def test_the_first_sizes_are_the_mean_errors_of_the_base() -> None:
+    walks = panel_of(*np.random.default_rng(1).normal(0, 1, (60, 80)).cumsum(axis=1))
+    scaler = replace(scaler_for(walks, HORIZON), base=HoltWinters(1.0, 0.0, 0.1, 0.9, length=1))
+    sizes = windows_of(walks, scaler).mean_changes()
+    # the naive forecast of a walk is wrong by sqrt(lead) of one step, which is what a spread is
+    np.testing.assert_allclose(sizes, np.sqrt(np.arange(1, HORIZON + 1)), rtol=0.12)
+    assert windows_of(panel_of([1.0, 2.0]), scaler).mean_changes()[1:] == [1.0] * (HORIZON - 1)  # nothing is known of these

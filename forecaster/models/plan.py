@@ -80,7 +80,7 @@ def held_back_tail(panel: Panel, horizon: int) -> NDArray[np.int64]:
     >>> from forecaster.frequency import Frequency
     >>> panel = Panel(("a", "b"), np.array([0, 0]), np.array([0, 900, 920]), np.ones(920), Frequency("D"))
     >>> held_back_tail(panel, 14)
-    array([14,  0])
+    array([56,  0])
     """
     blocks = -(-BLOCKS_TO_JUDGE // max(len(panel), 1))
     long = np.maximum(horizon, np.minimum(blocks * horizon, panel.lengths // 16))
