@@ -76,7 +76,15 @@ def measure(data: Path, group: str, series: int, names: tuple[str, ...]) -> dict
             made.forecasts[f"power {power} {kind}"] = said
     owa = {row.forecaster: round(row.owa, 4) for row in scored(made, whole, season).rows}
     speaks = {name: table.champions.count(name) for name in table.forecasters}
-    return {"group": group, "series": len(training), "panel_best": table.forecasters[0], "champions": speaks, "owa": owa}
+    fallen = {one.name: sum(fit.fallback is not None for fit in one.fit_report) for one in (*before, *fitted.values())}
+    return {
+        "group": group,
+        "series": len(training),
+        "fits_that_fell_back": {name: count for name, count in fallen.items() if count},
+        "panel_best": table.forecasters[0],
+        "champions": speaks,
+        "owa": owa,
+    }
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from forecaster.series import Origins, Panel, Values
 
 LOSS, WEIGHT = "loss_of_", "weight_of_"  # columns, one for each forecaster; who is champion follows from them
 COLUMNS = ("unique_id", "forecaster", "loss", "runner_up", "margin", "origins")
-POWER = 6  # of the inverse losses: 4 to 12 were within 4 % of each other, 2 up to 15 % worse (`benchmarks/champions.py`)
+POWER = 6  # of the inverse losses: with 4 to 12 a combination beat all it is made of, with 1 not (`benchmarks/champions.py`)
 LEAST_RATIO = 1e-3  # of the largest loss of a series: what a perfect forecast counts as
 
 
@@ -87,7 +87,8 @@ def choose_champions(losses: Losses) -> ChampionTable:
 
     Losses are expected as `expected_losses` has them: with little evidence the panel's best speaks, with much the series' own.
     Weights are inverse to the sixth power of the losses seen: an average needs less evidence than a choice, and with shrunk
-    losses it was worse on four panels of four (`benchmarks/champions.py`). Raises DataError when nobody was scored.
+    losses it was up to 4 % worse and never better than noise (`benchmarks/champions.py`). Raises DataError when nobody was
+    scored.
     """
     if not losses.forecasters or not len(losses.values):
         raise DataError("no forecaster was scored on any origin; expected losses to choose champions by. Hold back more origins.")
