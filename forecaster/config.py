@@ -122,7 +122,7 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "literal_error":
         return f"{key} is {first['input']!r}; choose {first['ctx']['expected'].replace(chr(39), '')}."
     message = first["msg"].removeprefix("Value error, ")
-    return f"{key} is {first['input']!r}; {message[0].lower()}{message[1:].rstrip('.')}."
+    return f"{key} is {first['input']!r}; {message[0].lower()}{message[1:].rstrip('.')}{'' if message.endswith('?') else '.'}"
 
 
 def _fields_at(path: Sequence[str]) -> list[str]:
