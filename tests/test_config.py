@@ -29,7 +29,7 @@ def test_a_configuration_that_is_shipped_can_be_read_and_written(path: Path, tmp
         (b"horizon: 0", "horizon is 0; input should be greater than or equal to 1"),
         (b"quantiles: [0.1, 0.9]", "quantiles is .*expected numbers between 0 and 1 with 0.5 among them"),
         (b"quantiles: [0.5, 1.5]", "expected numbers between 0 and 1"),
-        (b"baselines: {names: [ets]}", "baselines.names.0 is 'ets'; choose naive"),
+        (b"baselines: {names: [etz]}", "baselines.names.0 is 'etz'; choose naive"),
         (b"- 1\n- 2", "holds a list; expected keys"),
         (b"just words", "holds a str; expected keys"),
         (b"a: [1", "Expected a YAML file"),
