@@ -17,12 +17,12 @@ from forecaster.models.leads import LeadTable
 from forecaster.models.network import ModelConfig, Network, torch_threads
 from forecaster.models.plan import TrainingConfig
 from forecaster.models.recurrent import Recurrent
-from forecaster.models.scaler import scaler_for
+from forecaster.models.scaler import LOG, scaler_for
 from forecaster.series import Origins, Panel
 
 QUANTILES = (0.1, 0.5, 0.9)
 HORIZON = 6
-MODEL = ModelConfig(hidden_size=8, head_size=8)
+MODEL = ModelConfig(hidden_size=8, head_size=8, members=1)
 TRAINING = TrainingConfig(max_steps=400, window_length=40, batch_size=8, validation_steps=30, accelerator="cpu")
 
 
@@ -105,7 +105,7 @@ def test_an_untrained_network_with_inputs_is_still_the_base() -> None:
         network, scaler, MODEL, frequency=panel.frequency, horizon=HORIZON, quantiles=QUANTILES, inputs=inputs
     )
     state = forecaster.warm(panel)
-    base = scaler.restore(scaler.base_forecast(state, HORIZON), state[:, 1] > 0)
+    base = scaler.restore(scaler.base_forecast(state, HORIZON), state[:, LOG] > 0)
     forecast = forecaster.predict(panel, HORIZON, quantiles=QUANTILES, origins=Origins.back(panel))
     np.testing.assert_allclose(forecast.median, base, rtol=1e-6)  # both are rounded to float32 before the exponential
 
