@@ -87,8 +87,8 @@ def choose_champions(losses: Losses) -> ChampionTable:
 
     Losses are expected as `expected_losses` has them: with little evidence the panel's best speaks, with much the series' own.
     Weights are inverse to the sixth power of the losses seen: an average needs less evidence than a choice, and with shrunk
-    losses it was up to 4 % worse and never better than noise (`benchmarks/champions.py`). Raises DataError when nobody was
-    scored.
+    losses it was up to 0.5 % worse on three groups, and no better on any by more (`benchmarks/champions.py`). Raises DataError
+    when nobody was scored.
     """
     if not losses.forecasters or not len(losses.values):
         raise DataError("no forecaster was scored on any origin; expected losses to choose champions by. Hold back more origins.")
