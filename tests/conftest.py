@@ -16,16 +16,8 @@ CONFIG = Path(__file__).parent.parent / "configs" / "default.yaml"
 TINY = ["max_steps=5", "batch_size=2", "window_length=32"]
 TINY_SETTINGS = [
     *(word for setting in TINY for word in ("--set", f"training.{setting}")),
-    *(
-        "--set",
-        "model.members=1",
-        "--set",
-        "model.hidden_size=4",
-        "--set",
-        "model.head_size=8",
-        "--set",
-        "baselines.names=[naive, ses, naive2]",
-    ),
+    *("--set", "model.members=1", "--set", "model.hidden_size=4", "--set", "model.head_size=8"),
+    *("--set", "baselines.names=[naive, ses, naive2]"),
 ]
 LIVE_QUARTERS = 8
 
