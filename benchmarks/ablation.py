@@ -126,7 +126,7 @@ def trained(panel: Panel, horizon: int, lag: int, *, cell: str, seed: int, setti
     """The scores of a network trained without the last horizon, which it then forecasts, and the CPU seconds it took."""
     known = panel.drop_last(horizon)
     config = TrainingConfig(refit_share=0.0, accelerator="cpu", **settings)
-    model = ModelConfig.model_validate({"cell": cell})
+    model = ModelConfig.model_validate({"cell": cell, "members": 1})
     began = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         forecaster = ensemble.train_network(

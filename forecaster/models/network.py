@@ -31,7 +31,7 @@ class ModelConfig(BaseModel):
     cell: Literal["smoothing", "adaptive", "no_carry", "gru_no_reset", "gru", "gru_reset_before", "rnn", "lstm"] = "gru"
     hidden_size: int = Field(default=128, ge=1, le=4096)
     layers: int = Field(default=1, ge=1, le=8)
-    members: int = Field(default=4, ge=1, le=32)
+    members: int = Field(default=2, ge=1, le=32)
     head_size: int = Field(default=256, ge=1, le=8192)
     dropout: float = Field(default=0.0, ge=0, lt=1)
 

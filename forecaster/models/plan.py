@@ -25,7 +25,7 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_steps: int = Field(default=2_000, ge=1)
+    max_steps: int = Field(default=3_000, ge=1)
     max_minutes: float | None = Field(default=None, gt=0)
     batch_size: int | None = Field(default=None, ge=1)
     window_length: int | None = Field(default=None, ge=4)
