@@ -24,6 +24,7 @@ seed: 1
 model:
   hidden_size: 64
   head_size: 128
+  members: 1
 training:
   max_steps: 800
 evaluation:
