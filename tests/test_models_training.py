@@ -3,7 +3,9 @@
 import time
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -11,10 +13,10 @@ import torch
 from models_panels import panel_of, weekly_panel
 
 from forecaster.errors import DataError
+from forecaster.models.ensemble import refit_network, train_network
 from forecaster.models.network import ModelConfig
 from forecaster.models.plan import TrainingConfig
 from forecaster.models.recurrent import Recurrent
-from forecaster.models.ensemble import refit_network, train_network
 from forecaster.models.training import Progress
 from forecaster.models.windows import Batch, TrainingWindows
 from forecaster.series import Origins, Panel
@@ -41,7 +43,7 @@ def train(
     progress: Progress | None = None,
     **model: float,
 ) -> Recurrent:
-    config = ModelConfig(**{"hidden_size": 4, "head_size": 4, **model})
+    config = ModelConfig(**{"hidden_size": 4, "head_size": 4, "members": 1, **model})
     return train_network(
         panel, model=config, training=training, horizon=HORIZON, quantiles=QUANTILES, seed=seed, folder=folder, progress=progress
     )
@@ -69,18 +71,24 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path, dropout: float) ->
     assert train(panel, tmp_path / "third", seed=2, dropout=dropout).fingerprint != first.fingerprint
 
 
-@pytest.mark.parametrize("steps", [(0,), (10,), (20,), (10, 20)], ids=str)
+@pytest.mark.parametrize("steps", [(0,), (10, 20)], ids=str)
 @pytest.mark.parametrize("held_back", [True, False], ids=["held back", "nothing held back"])
 def test_an_interrupted_training_ends_with_the_weights_of_a_whole_one(
     tmp_path: Path, steps: tuple[int, ...], held_back: bool
 ) -> None:
-    panel = weekly_panel(6, 60 if held_back else 20)
-    whole = train(panel, tmp_path / "whole")
+    panel = weekly_panel(6, 60 if held_back else 17)
     for step in steps:
         with pytest.raises(PowerCut):
             train(panel, tmp_path / "cut", progress=cut_at(step))
     ended = train(panel, tmp_path / "cut")
-    assert ended.fingerprint == whole.fingerprint
+    assert ended.fingerprint == whole_fingerprint(len(panel.values))
+
+
+@cache
+def whole_fingerprint(values: int) -> str:
+    """That of the network trained at one go on a panel of six series with so many values."""
+    with TemporaryDirectory() as folder:
+        return train(weekly_panel(6, values // 6), Path(folder)).fingerprint
 
 
 def test_an_interrupted_training_keeps_its_dropout(tmp_path: Path) -> None:
@@ -98,9 +106,13 @@ def test_an_interruption_does_not_change_when_patience_ends(tmp_path: Path, step
     whole = train(panel, tmp_path / "whole", training)
     with pytest.raises(PowerCut):
         train(panel, tmp_path / "cut", training, progress=cut_at(step))
+    if step:  # what a restart goes on from is the last interval, also where an earlier one was better
+        assert torch.load(tmp_path / "cut" / "member-0" / "last.ckpt", weights_only=True)["global_step"] == 8
     ended = train(panel, tmp_path / "cut", training)
     assert ended.fingerprint == whole.fingerprint
-    steps = [torch.load(tmp_path / name / "last.ckpt", weights_only=True)["global_step"] for name in ("whole", "cut")]
+    steps = [
+        torch.load(tmp_path / name / "member-0" / "last.ckpt", weights_only=True)["global_step"] for name in ("whole", "cut")
+    ]
     assert steps[0] == steps[1] < 80
 
 
@@ -115,7 +127,7 @@ def test_a_training_that_has_ended_is_not_trained_again(tmp_path: Path) -> None:
 def test_what_a_restart_reads_needs_no_unpickling(tmp_path: Path) -> None:
     train(weekly_panel(6), tmp_path)
     for name in ("last.ckpt", "best.ckpt"):
-        kept = torch.load(tmp_path / name, weights_only=True)
+        kept = torch.load(tmp_path / "member-0" / name, weights_only=True)
         assert kept["global_step"] > 0
 
 

@@ -158,17 +158,15 @@ def fit(
     data = _Data(known, judged, config=config, seed=seed)
     task = _Task(network.train(), config=config, quantiles=quantiles, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
-    best = ModelCheckpoint(
-        folder,
-        filename="best",
-        monitor="validation" if judged is not None else None,
-        save_last=True,
-        save_on_train_epoch_end=True,
-    )
-    callbacks: list[Callback] = [WeightAveraging(avg_fn=_averaging(config.average_decay)), best]
+    best = ModelCheckpoint(folder, filename="best", monitor="validation", save_on_train_epoch_end=True)
+    # a keeper of its own: `save_last` keeps the last only where it is the best too, and a restart would begin there
+    latest = ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
+    callbacks: list[Callback] = [WeightAveraging(avg_fn=_averaging(config.average_decay))]
     if judged is not None:
+        callbacks.append(best)
         # not strict: a restart first ends the epoch that was kept, without its loss, which has been counted already
         callbacks.append(EarlyStopping("validation", patience=config.patience, check_on_train_epoch_end=True, strict=False))
+    callbacks.append(latest)
     if progress:
         callbacks.append(_Tell(progress))
     last = folder / "last.ckpt"
