@@ -165,7 +165,8 @@ def _taught(lessons: list[_Lesson], model: ModelConfig, progress: Progress | Non
         with _Watch(lessons, progress):
             Parallel(n_jobs=beside)(delayed(_learn_alone)(lesson) for lesson in waiting)
     first = lessons[0]
-    network = Network(model, first.scaler, horizon=first.horizon, quantiles=first.quantiles, inputs=first.inputs)
+    with torch.random.fork_rng(devices=[]):
+        network = Network(model, first.scaler, horizon=first.horizon, quantiles=first.quantiles, inputs=first.inputs)
     for number, lesson in enumerate(lessons):
         network.member(number).load_state_dict(load_file(lesson.weights))
     return network.eval()
@@ -185,7 +186,8 @@ def _learn(lesson: _Lesson, progress: Progress | None) -> None:
     if lesson.begin:
         network.member(0).load_state_dict(load_file(lesson.begin))
     else:
-        network.begin_at(known.mean_changes())
+        with torch_threads(lesson.training.threads):
+            network.begin_at(known.mean_changes())
     network = fit(
         network,
         known,
@@ -233,12 +235,18 @@ class _Watch:
     def __exit__(self, *error: object) -> None:
         self.over.set()
         self.thread.join()
+        if error[0] is None:
+            self._tell()
 
     def _look(self) -> None:
-        while self.progress and not self.over.wait(LOOK_SECONDS):
+        while not self.over.wait(LOOK_SECONDS):
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.progress:
             told = [_told(lesson) for lesson in self.lessons]
-            word = next((word for done, word in told if 0 < done < 1), "first steps")
             self.most = max(self.most, int(1000 * sum(done for done, _ in told) / len(told)))
+            word = next((word for done, word in told if done < 1 and word), "first steps" if self.most < 1000 else "done")
             self.progress(self.most, 1000, f"{len(told)} members, {word}")
 
 
