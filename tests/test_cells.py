@@ -13,6 +13,7 @@ from statsmodels.datasets import co2, sunspots
 from statsmodels.tsa.api import SimpleExpSmoothing
 from torch import Tensor, nn
 
+from forecaster.models.base import HoltWinters
 from forecaster.models.cells import GRU, LADDER
 from forecaster.models.network import ModelConfig, Network, torch_threads
 from forecaster.models.scaler import Scaler
@@ -224,13 +225,13 @@ def test_the_configuration_knows_every_rung() -> None:
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("rung", RUNGS)
 def test_a_network_of_any_rung_learns(rung: str, layers: int) -> None:
-    scaler = Scaler("log", (4,), base_season=4, ring_size=9, least_value=1e-3, least_spread=1e-3)
+    scaler = Scaler("log", (4,), HoltWinters(0.3, 0.1, 0.2, 0.9, length=4), ring_size=9, least_spread=1e-3)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        config = ModelConfig(cell=rung, hidden_size=12, layers=layers, head_size=8)
+        config = ModelConfig(cell=rung, hidden_size=12, layers=layers, members=1, head_size=8)
         network = Network(config, scaler, horizon=3, quantiles=(0.1, 0.5, 0.9))
         x = torch.randn(4, 30, scaler.feature_count)
-    optimizer = torch.optim.Adam(network.cell.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(network.member(0).cell.parameters(), lr=0.01)
     target = x.cumsum(1)[:, :, :1].tanh()  # nothing but memory knows it
     losses = []
     for _ in range(60):

@@ -109,7 +109,7 @@ def test_a_walk_from_kept_state_goes_on_as_if_it_had_begun_at_the_beginning():
 
 def test_a_walk_of_a_network_is_its_predict_to_the_bit():
     panel, quantiles = replace(ragged(41), frequency=Frequency("D")), (0.1, 0.5, 0.9)
-    scaler, config = scaler_for(panel, HORIZON), ModelConfig(hidden_size=8, head_size=8)
+    scaler, config = scaler_for(panel, HORIZON), ModelConfig(hidden_size=8, head_size=8, members=1)
     network = Network(config, scaler, horizon=HORIZON, quantiles=quantiles)
     recurrent = recurrent_from(network, scaler, config, frequency=panel.frequency, horizon=HORIZON, quantiles=quantiles)
     origins = rolling_origins(panel, 14, horizon=HORIZON, stride=3)

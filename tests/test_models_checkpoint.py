@@ -24,7 +24,7 @@ PANEL = weekly_panel(5)
 
 
 def forecaster_of(seed: int = 0) -> Recurrent:
-    scaler, config = scaler_for(PANEL, 7), ModelConfig(hidden_size=3, head_size=2, layers=2)
+    scaler, config = scaler_for(PANEL, 7), ModelConfig(hidden_size=3, head_size=2, layers=2, members=2)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(config, scaler, horizon=7, quantiles=QUANTILES)

@@ -53,7 +53,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS.keys())
 def test_an_edge_panel_trains_and_forecasts(panel: Panel, tmp_path: Path) -> None:
-    model, horizon = ModelConfig(hidden_size=3, head_size=3), panel.frequency.horizon
+    model, horizon = ModelConfig(hidden_size=3, head_size=3, members=1), panel.frequency.horizon
     training = TrainingConfig(max_steps=4, batch_size=8, validation_steps=2, refit_share=0.25)
     forecaster = train_network(
         panel, model=model, training=training, horizon=horizon, quantiles=QUANTILES, seed=0, folder=tmp_path / "first"

@@ -20,7 +20,7 @@ QUANTILES = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
 
 
 def untrained(panel: Panel, horizon: int) -> Recurrent:
-    scaler, config = scaler_for(panel, horizon), ModelConfig(hidden_size=4, head_size=4)
+    scaler, config = scaler_for(panel, horizon), ModelConfig(hidden_size=4, head_size=4, members=2)
     network = Network(config, scaler, horizon=horizon, quantiles=QUANTILES)
     return recurrent_from(network, scaler, config, frequency=panel.frequency, horizon=horizon, quantiles=QUANTILES)
 

@@ -26,7 +26,7 @@ def random_walks(count: int) -> Panel:
 def stretch(panel: Panel, *, narrowed: float) -> float:
     """The stretch found for an untrained network whose intervals were multiplied by `narrowed` beforehand."""
     scaler = scaler_for(panel, 4)
-    network = Network(ModelConfig(hidden_size=4, head_size=4), scaler, horizon=4, quantiles=QUANTILES)
+    network = Network(ModelConfig(hidden_size=4, head_size=4, members=1), scaler, horizon=4, quantiles=QUANTILES)
     windows = PanelWindows(scaler, panel, horizon=4, plan=PLAN)
     network.begin_at(windows.mean_changes())
     speak = network.speak

@@ -1,5 +1,8 @@
 """Whole windows, single steps, uneven chunks, a restart and other batch companions give the same forecasts, bit for bit."""
 
+from collections.abc import Iterator
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -9,22 +12,27 @@ from forecaster.frequency import Frequency
 from forecaster.models.checkpoint import load_recurrent, recurrent_from, save_recurrent
 from forecaster.models.network import ModelConfig, Network, torch_threads
 from forecaster.models.recurrent import Recurrent
-from forecaster.models.scaler import scaler_for
+from forecaster.models.scaler import LOG, scaler_for
 from forecaster.series import Origins, Panel
 
 QUANTILES = (0.1, 0.5, 0.9)
 HORIZON = 30
 
 
-def panel_of(count: int, *, gaps: bool, signed: bool = False, seed: int = 0) -> Panel:
-    """Series of different lengths and starts, wandering round a daily season; some hours missing, also the first ones."""
+def panel_of(count: int, *, gaps: bool, sign: Literal["positive", "signed", "crossing"] = "positive", seed: int = 0) -> Panel:
+    """Series of different lengths and starts, wandering round a daily season; some hours missing, also the first ones.
+
+    Where they are `crossing`, a third of them falls below zero half way.
+    """
     random = np.random.default_rng(seed)
     parts = []
     for b in range(count):
         t = np.arange(60 + 7 * (b % 9))
         y = np.exp(0.3 * np.sin(t / 24 * 2 * np.pi) + np.cumsum(random.normal(0, 0.05, len(t))) + 3)
-        if signed:
+        if sign == "signed":
             y = y - y.mean()
+        elif sign == "crossing" and b % 3 == 0:
+            y[30:] = 10 - y[30:]
         if gaps:
             y[random.random(len(y)) < 0.2] = np.nan
             y[: b % 4] = np.nan
@@ -35,9 +43,9 @@ def panel_of(count: int, *, gaps: bool, signed: bool = False, seed: int = 0) -> 
     return Panel(ids, starts, offsets, np.concatenate(parts), Frequency("h"))
 
 
-def forecaster_for(panel: Panel, *, layers: int) -> Recurrent:
+def forecaster_for(panel: Panel, *, layers: int, members: int = 1) -> Recurrent:
     """A network of random weights, larger than at initialisation so that every gate moves."""
-    scaler, config = scaler_for(panel, HORIZON), ModelConfig(hidden_size=24, layers=layers, head_size=16)
+    scaler, config = scaler_for(panel, HORIZON), ModelConfig(hidden_size=24, layers=layers, head_size=16, members=members)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = Network(config, scaler, horizon=HORIZON, quantiles=QUANTILES)
@@ -46,13 +54,24 @@ def forecaster_for(panel: Panel, *, layers: int) -> Recurrent:
     return recurrent_from(network, scaler, config, frequency=panel.frequency, horizon=HORIZON, quantiles=QUANTILES)
 
 
-@pytest.fixture(
-    params=[(1, False), (2, False), (1, True), (2, True)], ids=["1 layer", "2 layers", "1 layer, gaps", "2 layers, gaps"]
-)
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with torch_threads(1):
+        yield
+
+
+CASES = {
+    "1 layer": (1, 1, panel_of(41, gaps=False)),
+    "2 layers": (2, 1, panel_of(41, gaps=False)),
+    "2 layers, signed with gaps": (2, 1, panel_of(41, gaps=True, sign="signed")),
+    "2 members, crossing zero with gaps": (1, 2, panel_of(41, gaps=True, sign="crossing")),
+}
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES.keys(), scope="module")
 def case(request: pytest.FixtureRequest) -> tuple[Recurrent, Panel]:
-    layers, gaps = request.param
-    panel = panel_of(41, gaps=gaps, signed=gaps)
-    return forecaster_for(panel, layers=layers), panel
+    layers, members, panel = request.param
+    return forecaster_for(panel, layers=layers, members=members), panel
 
 
 def test_a_window_equals_single_steps(case: tuple[Recurrent, Panel]) -> None:
@@ -101,7 +120,7 @@ def test_batch_companions_leave_no_trace(case: tuple[Recurrent, Panel], companio
 
 
 def test_the_number_of_threads_leaves_no_trace(case: tuple[Recurrent, Panel]) -> None:
-    forecaster, panel = case
+    forecaster, panel = case[0], case[1].select(range(3)).drop_last(30)
     with torch_threads(1):
         alone = forecaster.warm(panel)
         forecasts = forecaster.forecast(alone, panel.ends)
@@ -113,7 +132,7 @@ def test_the_number_of_threads_leaves_no_trace(case: tuple[Recurrent, Panel]) ->
 def test_the_gru_is_the_one_of_torch() -> None:
     torch.manual_seed(0)
     panel = panel_of(3, gaps=False)
-    cell = forecaster_for(panel, layers=2).network.cell
+    cell = forecaster_for(panel, layers=2).network.member(0).cell
     x = torch.randn(3, 200, cell.recurrence.input_size)
     with torch.inference_mode():
         ours, state = cell(x, torch.zeros(3, cell.state_size))
@@ -137,17 +156,18 @@ def test_nothing_after_an_origin_is_seen(case: tuple[Recurrent, Panel]) -> None:
     assert np.array_equal(after[~late], before[~late])
 
 
-def test_an_untrained_network_is_the_seasonal_naive() -> None:
-    panel = panel_of(5, gaps=False)
+@pytest.mark.parametrize("sign", ["positive", "signed", "crossing"])
+def test_an_untrained_network_is_the_base(sign: Literal["positive", "signed", "crossing"]) -> None:
+    panel = panel_of(6, gaps=True, sign=sign)
     scaler = scaler_for(panel, HORIZON)
-    config = ModelConfig(hidden_size=8, head_size=8)
+    config = ModelConfig(hidden_size=8, head_size=8, members=2)
     network = Network(config, scaler, horizon=HORIZON, quantiles=QUANTILES)
     forecaster = recurrent_from(network, scaler, config, frequency=panel.frequency, horizon=HORIZON, quantiles=QUANTILES)
     forecast = forecaster.predict(panel, HORIZON, quantiles=QUANTILES, origins=Origins.back(panel))
-    season = scaler.base_season
-    for b in range(len(panel)):
-        naive = np.resize(panel.series(b)[-season:], HORIZON)
-        np.testing.assert_allclose(forecast.median[b], naive, rtol=1e-6)  # float32 logarithms
+    state = forecaster.warm(panel)[:, : scaler.size]
+    logs = state[:, LOG] > 0
+    assert logs.sum() == {"positive": 6, "signed": 0, "crossing": 4}[sign]
+    assert np.array_equal(forecast.median, scaler.restore(scaler.base_forecast(state, HORIZON), logs))
 
 
 def test_quantiles_do_not_cross_and_reach_past_the_horizon(case: tuple[Recurrent, Panel]) -> None:
