@@ -39,6 +39,18 @@ PANELS: dict[str, Panel] = {
     "units far apart": panel_of(WEEKLY[0] * 1e-6, WEEKLY[1] * 1e9, (WEEKLY[2] - 20)),
     "yearly, 13 points": panel_of(*RANDOM.normal(9, 1, (5, 13)).cumsum(axis=1), alias="YS"),
     "shorter than the horizon": panel_of(*RANDOM.normal(9, 1, (5, 5)), alias="MS"),
+    "all kinds beside each other": panel_of(
+        *WEEKLY,
+        WEEKLY[0] * 1e28,
+        WEEKLY[1] * 1e-28,
+        -WEEKLY[2],
+        np.r_[WEEKLY[0][:40], -WEEKLY[1][:20]],
+        [0.0] * 60,
+        [3.0] * 60,
+        [NAN] * 20 + [2.0] + [NAN] * 30 + [7.0] + [NAN] * 8,
+        [4.0, 1.0],
+    ),
+    "of both signs and a series that has not begun": panel_of(-WEEKLY[0], [NAN] * 60),
     "growing beyond all bounds": panel_of(np.exp(np.linspace(0, 66, 60)), WEEKLY[0]),
 }
 
