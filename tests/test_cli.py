@@ -133,7 +133,7 @@ def test_predict_speaks_with_any_forecaster(forecast: Forecast, name: str) -> No
         (["predict", "tiny", "--chart", "/proc/f.png", "--json"], "DataError  --chart /proc/f.png: cannot be written"),
         (["predict", "tiny", "--chart", "f.gif", "--json"], "ConfigError  chart 'f.gif' ends in '.gif'"),
         (["predict", "tiny", "--only", "gdp"], "DataError  series 'gdp' is not in panel 'macro'"),
-        (["predict", "tiny", "--forecaster", "theta"], "ConfigError  --forecaster 'theta' is none of this run's; choose gru"),
+        (["predict", "tiny", "--forecaster", "prophet"], "ConfigError  --forecaster 'prophet' is none of this run's; choose gru"),
         (["predict", "other"], "ConfigError  run 'other': no finished run there"),
         (["evaluate", "/"], "ConfigError  run '/': no finished run there"),
         (["evaluate", "tiny", "--actuals", "nowhere.csv"], "DataError  file nowhere.csv does not exist"),

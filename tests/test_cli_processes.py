@@ -25,7 +25,7 @@ def begin(home: Path, *words: str) -> subprocess.Popen[bytes]:
 
 def wait_for_checkpoint(home: Path) -> None:
     deadline = time.monotonic() + 60
-    while not list((home / "runs" / ".unfinished").glob("*/training/last.ckpt")):
+    while not list((home / "runs" / ".unfinished").glob("*/training/*/last.ckpt")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
 

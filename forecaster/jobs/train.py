@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
+
 from forecaster.config import Config
 from forecaster.errors import ConfigError, DataError
 from forecaster.evaluation.backtest import holdout_steps
@@ -119,11 +121,12 @@ def _judged(known: Panel, config: Config, training: TrainingConfig, *, folder: P
 
 
 def _keep_the_log(folder: Path) -> None:
-    """Leave the losses of a training, and drop what only its restart needed."""
+    """Leave the losses of every member's training, and drop what only a restart needed."""
     for part in ("training", "refit"):
-        log = folder / part / "log" / "metrics.csv"
-        if log.exists():
-            log.replace(folder / f"{part}.csv")
+        logs = sorted((folder / part).glob("member-*/log/metrics.csv"))
+        losses = [pd.read_csv(log).assign(member=number) for number, log in enumerate(logs)]
+        if losses:
+            pd.concat(losses).to_csv(folder / f"{part}.csv", index=False)
         shutil.rmtree(folder / part, ignore_errors=True)
 
 
