@@ -68,6 +68,17 @@ def test_a_training_that_was_stopped_leaves_no_run_and_goes_on(
     assert (home / "runs" / "long" / "run.json").exists()
 
 
+def test_members_in_training_end_with_the_one_who_asked_for_them(home: Path) -> None:
+    with begin(home, *LONG, "--set", "training.max_steps=100000", "--set", "model.members=2") as process:
+        wait_for_checkpoint(home)
+        process.kill()
+    told = next((home / "runs" / ".unfinished").glob("*/training/*/progress"))
+    deadline = time.monotonic() + 60
+    while time.time() - told.stat().st_mtime < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_a_stream_drains_at_sigterm_and_a_second_process_goes_on(home: Path, forecast: Forecast) -> None:
     lines = feed(home)
     whole = (

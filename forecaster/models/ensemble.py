@@ -4,6 +4,7 @@ A member is a network like any other, begun from another seed and shown other wi
 costs a step as many times as there are members and no more; their states lie side by side, so the whole still streams.
 """
 
+import os
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -204,13 +205,19 @@ def _learn(lesson: _Lesson, progress: Progress | None) -> None:
 
 
 def _learn_alone(lesson: _Lesson) -> None:
-    """Train one member in a process of its own, which tells how far it is by a file."""
+    """Train one member in a process of its own, which tells how far it is by a file, and ends when the one who asked is gone.
+
+    Else it would write on in a folder that the next attempt goes on from.
+    """
     lesson.folder.mkdir(parents=True, exist_ok=True)
+    asked_by = os.getppid()
 
     def tell(done: int, planned: int, word: str) -> None:
         beside = lesson.folder / "progress.part"
         beside.write_text(f"{done} {planned} {word}", encoding="utf-8")
         beside.replace(lesson.folder / "progress")
+        if os.getppid() != asked_by:
+            os._exit(1)
 
     _learn(lesson, tell)
 
