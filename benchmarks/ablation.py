@@ -26,8 +26,8 @@ from torch import Tensor
 from forecaster.evaluation.metrics import error_scales, pinball_loss
 from forecaster.frequency import Frequency
 from forecaster.models import ensemble
-from forecaster.models.base import HoltWinters
 from forecaster.models.cells import LADDER
+from forecaster.models.holt_winters import HoltWinters
 from forecaster.models.network import ModelConfig, Network
 from forecaster.models.plan import TrainingConfig, WindowPlan, plan_windows
 from forecaster.models.scaler import Scaler, scaler_for

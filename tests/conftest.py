@@ -11,6 +11,7 @@ from statsmodels.datasets import macrodata
 from typer.testing import CliRunner
 
 from forecaster.cli import app
+from forecaster.ingest import PanelStore
 
 CONFIG = Path(__file__).parent.parent / "configs" / "default.yaml"
 TINY = ["max_steps=5", "batch_size=2", "window_length=32"]
@@ -58,3 +59,20 @@ def forecast(home: Path, monkeypatch: pytest.MonkeyPatch) -> Forecast:
     """`forecast WORDS…` typed in the home, in this process."""
     monkeypatch.chdir(home)
     return lambda *words, feed=None: _type(home, words, feed)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> PanelStore:
+    return PanelStore(tmp_path / "panels")
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str | bytes], str]:
+    """Writes a file, and says where it is."""
+
+    def to_file(name: str, text: str | bytes) -> str:
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return str(path)
+
+    return to_file

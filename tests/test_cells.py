@@ -13,8 +13,8 @@ from statsmodels.datasets import co2, sunspots
 from statsmodels.tsa.api import SimpleExpSmoothing
 from torch import Tensor, nn
 
-from forecaster.models.base import HoltWinters
 from forecaster.models.cells import GRU, LADDER
+from forecaster.models.holt_winters import HoltWinters
 from forecaster.models.network import ModelConfig, Network, torch_threads
 from forecaster.models.scaler import Scaler
 

@@ -16,23 +16,6 @@ from forecaster.frequency import Frequency
 from forecaster.ingest import ColumnNames, FaultyDataError, IngestPolicies, PanelStore, ingest_files, read_panel
 
 
-@pytest.fixture
-def store(tmp_path):
-    return PanelStore(tmp_path / "panels")
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Writes a file, and says where it is."""
-
-    def to_file(name, text):
-        path = tmp_path / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return str(path)
-
-    return to_file
-
-
 def daily(periods=6, start="2024-01-01", ids=("a", "b")):
     days = pd.date_range(start, periods=periods)
     parts = [

@@ -26,23 +26,6 @@ b,2024-01-04,,2.5,0,007
 """
 
 
-@pytest.fixture
-def store(tmp_path):
-    return PanelStore(tmp_path / "panels")
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Writes a file, and says where it is."""
-
-    def to_file(name, text):
-        path = tmp_path / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return str(path)
-
-    return to_file
-
-
 def prices(panel, name, start="2024-01-01", periods=5, column="price"):
     """What is known of one covariate of one series, day by day."""
     days = panel.frequency.positions(pd.date_range(start, periods=periods))

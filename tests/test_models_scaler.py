@@ -7,7 +7,7 @@ import pytest
 from models_panels import panel_of, weekly_panel
 from statsmodels.tsa.holtwinters import SimpleExpSmoothing
 
-from forecaster.models.base import HoltWinters
+from forecaster.models.holt_winters import HoltWinters
 from forecaster.models.scaler import AGE, AMPLITUDE, CLIP, LEVEL, LOG, SEASONS, SLOPE, SMOOTH, SPREAD, Scaler, scaler_for
 from forecaster.models.track import track
 from forecaster.series import Panel

@@ -9,7 +9,7 @@ import pytest
 import torch
 from models_panels import panel_of, weekly_panel
 
-from forecaster.models.base import HoltWinters
+from forecaster.models.holt_winters import HoltWinters
 from forecaster.models.plan import WindowPlan, held_back_tail
 from forecaster.models.scaler import AGE, LOG, SPREAD, Scaler, scaler_for
 from forecaster.models.track import track

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from forecaster.errors import StateError
 from forecaster.frequency import Frequency
-from forecaster.models.base import HoltWinters
 from forecaster.models.calendar import Calendar
+from forecaster.models.holt_winters import HoltWinters
 from forecaster.models.inputs import Inputs
 from forecaster.models.network import ModelConfig, Network
 from forecaster.models.recurrent import Recurrent

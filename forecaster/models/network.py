@@ -75,7 +75,7 @@ class Network(nn.Module):
     Its members are networks of their own, each with a cell and a head; what they say is averaged, quantile by quantile, and
     what they remember lies side by side in one state. `inputs` is what they see beside the values.
 
-    >>> from forecaster.models.base import HoltWinters
+    >>> from forecaster.models.holt_winters import HoltWinters
     >>> base = HoltWinters(level=0.1, slope=0.0, season=0.1, damping=0.9, length=4)
     >>> scaler = Scaler("log", (4,), base, ring_size=9, least_spread=1e-3)
     >>> network = Network(ModelConfig(hidden_size=4, members=2), scaler, horizon=3, quantiles=(0.1, 0.5, 0.9))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from forecaster.errors import ConfigError
 from forecaster.forecast import Forecast, State
 from forecaster.frequency import Frequency, Positions
-from forecaster.models.base import Float32
+from forecaster.models.holt_winters import Float32
 from forecaster.models.inputs import Inputs
 from forecaster.models.network import ModelConfig, Network
 from forecaster.models.scaler import AGE, LOG, SPREAD, Scaler

@@ -8,8 +8,8 @@ series is positive), and a the larger of `alpha` and 1 / age, so that young seri
     amplitude = amplitude + a (|v - level| - amplitude)             how far values swing: the unit of what the network sees
     spread    = spread    + a (|v - v one season ago| - spread)     what a season does not explain: the unit of what it says
 
-Beside them runs the panel's own smoothing (`base.py`), the forecast that the network's words are added to. Everything here is
-float32 numpy and elementwise, hence exact and the same for any batch. B series, M season of the base, R ring size.
+Beside them runs the panel's own smoothing (`holt_winters.py`), the forecast that the network's words are added to. Everything
+here is float32 numpy and elementwise, hence exact and the same for any batch. B series, M season of the base, R ring size.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.forecast import State
-from forecaster.models.base import Float32, HoltWinters, choose_smoothing, smooth
+from forecaster.models.holt_winters import Float32, HoltWinters, choose_smoothing, smooth
 from forecaster.series import Panel, Values
 
 # where things lie in the state; then the seasons of the base [M], the next position's first, and the ring [R], newest last

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.forecast import State
-from forecaster.models.base import Float32
+from forecaster.models.holt_winters import Float32
 from forecaster.models.scaler import AGE, LOG, SEASONS, Scaler
 from forecaster.series import Panel
 

@@ -41,7 +41,7 @@ class PanelWindows:
     """
 
     def __init__(self, scaler: Scaler, panel: Panel, *, horizon: int, plan: WindowPlan, inputs: Inputs | None = None) -> None:
-        self.plan, self.least = plan, float(TINY)
+        self.plan = plan
         walk = track(scaler, panel)
         self.lengths = torch.from_numpy(panel.lengths)
         self.offsets = torch.from_numpy(panel.offsets[:-1].copy())
@@ -69,11 +69,11 @@ class PanelWindows:
         at = start[:, None] + origins  # [B, O]
         rows = self.offsets[series][:, None] + torch.minimum(at, n - 2)
         numbers = self.numbers[rows]
-        spread = numbers[:, :, SPREAD, None].clamp(min=self.least)
+        spread = numbers[:, :, SPREAD, None].clamp(min=float(TINY))
         base = numbers[:, :, SMOOTH, None] + numbers[:, :, SLOPE, None] * self.path
         base = base + self.seasons[self.season_at[rows]][:, :, self.season_columns]
         seen = torch.cat([self.rings[self.at[rows]], base], dim=-1) - numbers[:, :, LEVEL, None]
-        near = (seen / numbers[:, :, AMPLITUDE, None].clamp(min=self.least)).clamp(-float(CLIP), float(CLIP))
+        near = (seen / numbers[:, :, AMPLITUDE, None].clamp(min=float(TINY))).clamp(-float(CLIP), float(CLIP))
         truth = torch.where(numbers[:, :, LOG, None] > 0, self.logs[rows + 1], self.plain[rows + 1])
         scored = (at < n - 1) & (at >= first_origin[:, None]) & (numbers[:, :, AGE] > 0)
         counts = ((at[:, :, None] + self.leads) < n[:, :, None]) & ~truth.isnan() & scored[:, :, None]
@@ -134,7 +134,7 @@ class TailWindows(Dataset[Batch]):
     def __init__(self, windows: PanelWindows, *, tail: NDArray[np.int64]) -> None:
         self.windows = windows
         plan, lengths = windows.plan, windows.lengths.numpy()
-        cuts = []  # series, start, first origin, last origin
+        cuts = []  # series, start, first origin
         for b in np.flatnonzero(tail):
             first = max(int(lengths[b] - tail[b]) - 1, 0)
             while first < lengths[b] - 1:

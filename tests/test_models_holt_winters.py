@@ -5,7 +5,7 @@ import pytest
 from statsmodels.datasets import co2, macrodata
 from statsmodels.tsa.holtwinters import ExponentialSmoothing
 
-from forecaster.models.base import HoltWinters, choose_smoothing
+from forecaster.models.holt_winters import HoltWinters, choose_smoothing
 from forecaster.models.scaler import ERROR, SEASONS, SLOPE, SMOOTH, Scaler
 
 NAN = float("nan")
