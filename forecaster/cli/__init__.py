@@ -1,0 +1,26 @@
+"""The command line: each command says what it takes, hands it to a job, and shows what came back.
+
+A command is a file. Imports that take time stay inside the commands.
+"""
+
+from forecaster.cli.app import app
+from forecaster.cli.demo import demo
+from forecaster.cli.evaluate import evaluate
+from forecaster.cli.ingest import ingest
+from forecaster.cli.predict import predict
+from forecaster.cli.stream import stream
+from forecaster.cli.train import train
+
+__all__ = ["COMMANDS", "app"]
+
+COMMANDS = (  # in the order of the help
+    ingest,
+    train,
+    evaluate,
+    predict,
+    stream,
+    demo,
+)
+
+for command in COMMANDS:
+    app.command()(command)
