@@ -15,18 +15,24 @@ from forecaster.streaming.lateness import NEVER
 
 @dataclass(frozen=True)
 class FeedPosition:
-    """How much of a feed was taken in: its lines (or rows), and a checksum over them that does not depend on micro-batches."""
+    """How much of a feed was taken in.
+
+    Its lines (or rows), and a checksum over them that does not depend on micro-batches. `offset` counts bytes, where the feed
+    is a file that can be sought in; `token` is a broker's own word for the place.
+    """
 
     lines: int = 0
     checksum: int = 0
+    offset: int = 0
+    token: str = ""
 
     def after(self, data: bytes, *, lines: int) -> "FeedPosition":
-        """The position after so many more lines, whose bytes are data.
+        """The position after so many more lines, whose bytes are data; they are the next ones of the feed.
 
         >>> FeedPosition().after(b"a\\n", lines=1).after(b"b\\n", lines=1) == FeedPosition().after(b"a\\nb\\n", lines=2)
         True
         """
-        return FeedPosition(self.lines + lines, zlib.crc32(data, self.checksum))
+        return FeedPosition(self.lines + lines, zlib.crc32(data, self.checksum), self.offset + len(data), self.token)
 
 
 @dataclass(frozen=True)
