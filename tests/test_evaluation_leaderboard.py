@@ -1,7 +1,6 @@
 """The leaderboard, its verdict, actual values from a file, and the published table."""
 
 import json
-import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,10 @@ from forecaster.evaluation.backtest import (
     scale_season_length,
 )
 from forecaster.evaluation.leaderboard import rank
-from forecaster.evaluation.scores import score, scores_by_series
-from forecaster.evaluation.verdict import leaderboard_summary, paired_difference, verdict
+from forecaster.evaluation.losses import paired_losses
+from forecaster.evaluation.scores import score
+from forecaster.evaluation.significance import significance
+from forecaster.evaluation.verdict import leaderboard_summary, verdict
 from forecaster.frequency import Frequency
 from forecaster.series import Origins, Panel
 
@@ -69,50 +70,66 @@ def test_the_verdict_says_plainly_who_won():
     assert lost.winner == "seasonal_naive"
     low, high = lost.row("seasonal_naive").owa, lost.row("gru").owa
     assert verdict(lost) == (
-        f"seasonal_naive wins: its OWA is {100 * (high - low) / high:.1f} % below that of gru ({low:.3f} against {high:.3f}), "
-        "beyond noise over 12 series. On this panel seasonal_naive is enough."
+        f"seasonal_naive leads: its OWA is {100 * (high - low) / high:.1f} % below that of gru ({low:.3f} against {high:.3f}). "
+        "seasonal_naive is better than gru and naive2 beyond luck (p 0.001), over 12 series. "
+        "On this panel seasonal_naive is enough."
     )
     won = compare([Repeat("naive2"), Repeat("gru", 4)], waves())
-    assert verdict(won).startswith("gru wins: its OWA is ")
+    assert verdict(won).startswith("gru leads: its OWA is ")
     assert "below that of naive2, the next best" in verdict(won)
+    assert "gru is better than naive2 beyond luck" in verdict(won)
 
 
-def test_a_difference_within_noise_is_called_that():
+def test_a_difference_within_luck_is_called_that():
     leaderboard = compare([Repeat("naive2"), Repeat("gru", 4, shift=0.004), Repeat("smoothing", 4)], waves())
-    assert "within noise" in verdict(leaderboard)
-    assert "take the simpler of the two" in verdict(leaderboard)
+    assert "no difference between gru and smoothing could be shown" in verdict(leaderboard)
+    assert "Take the simpler of the two." in verdict(leaderboard)
 
 
 def test_one_series_is_judged_by_its_origins_and_too_few_of_them_are_no_evidence():
     forecasters = [Repeat("naive2"), Repeat("gru", 4, shift=1.0), Repeat("smoothing", 4)]
     few = compare(forecasters, waves(1))
-    assert "3 origins are too little evidence to say that it is better" in verdict(few)
+    assert "3 origins: too few to tell forecasters from luck" in verdict(few)
     many = compare(forecasters, waves(1, length=200), holdout=120)
-    assert "beyond noise over 30 origins" in verdict(many)
+    assert "beyond luck (p below 0.001), over 30 origins" in verdict(many)
     overlapping = compare(forecasters, waves(1, length=200), holdout=120, stride=1)
-    assert paired_difference(overlapping, "smoothing", "gru").units == 30  # 117 origins, four of which share their values
+    assert "over 30 origins" in verdict(overlapping)  # 117 origins, four of which share their values
 
 
-def test_the_difference_is_the_mean_of_what_the_series_say():
-    leaderboard = compare([Repeat("naive2"), Repeat("gru", 4, shift=1.0), Repeat("smoothing", 4)], waves())
-    frame = scores_by_series(leaderboard.scores).pivot_table(index="unique_id", columns="forecaster", values=["smape", "mase"])
-    reference = leaderboard.row("naive2")
-    gap = (frame["smape"]["gru"] - frame["smape"]["smoothing"]) / reference.smape / 2
-    gap += (frame["mase"]["gru"] - frame["mase"]["smoothing"]) / reference.mase / 2
-    paired = paired_difference(leaderboard, "smoothing", "gru")
-    assert paired.difference == pytest.approx(gap.mean(), rel=1e-9)
-    assert paired.margin == pytest.approx(2 * gap.std(ddof=1) / math.sqrt(12), rel=1e-9)
+def test_a_leader_that_the_tests_put_second_is_told_with_that():
+    leaderboard = compare([Repeat("naive2"), Repeat("gru", 4)], waves())
+    found = significance(paired_losses(leaderboard))
+    turned = replace(found, forecasters=found.forecasters[::-1], p_values={"gru": 0.7})
+    said = verdict(leaderboard, found=turned)
+    assert "gru leads" in said
+    assert "On the 12 series that can be tested naive2 is ahead: no difference between naive2 and gru could be shown" in said
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.002, 0.004, 0.01, 0.1, 2.0])
+def test_table_tests_and_verdict_say_one_thing(shift):
+    summary = leaderboard_summary(compare([Repeat("naive2"), Repeat("gru", 4, shift=shift), Repeat("smoothing", 4)], waves()))
+    assert summary["significance"]["conclusion"] in summary["verdict"]
+    rows = {row["forecaster"]: row for row in summary["leaderboard"]}
+    tested = {row["forecaster"]: row for row in summary["significance"]["forecasters"]}
+    assert rows[summary["winner"]]["in_confidence_set"] is True
+    assert {name: row["in_confidence_set"] for name, row in rows.items()} == {
+        name: row["in_confidence_set"] for name, row in tested.items()
+    }
+    assert rows["naive2"]["in_confidence_set"] is False
+    is_beaten = tested["gru"]["p_value"] is not None and tested["gru"]["p_value"] < 0.05
+    assert ("On this panel smoothing is enough" in summary["verdict"]) == is_beaten
 
 
 def test_equal_forecasters_share_the_lead():
     leaderboard = compare([Repeat("naive2"), Repeat("gru")], waves())
-    assert verdict(leaderboard) == "naive2 and gru have the same OWA (1.000)."
+    assert verdict(leaderboard).startswith("naive2 and gru have the same OWA (1.000). ")
+    assert "no difference between naive2 and gru could be shown" in verdict(leaderboard)
 
 
 def test_the_summary_is_json_with_null_for_what_is_undefined():
     leaderboard = compare([Repeat("gru", 4), Repeat("naive2"), Repeat("broken", raises="no.")], waves())
     summary = json.loads(json.dumps(leaderboard_summary(leaderboard), allow_nan=False))
-    assert set(summary) == {"leaderboard", "winner", "measure", "verdict"}
+    assert set(summary) == {"leaderboard", "winner", "measure", "significance", "verdict"}
     first, last = summary["leaderboard"][0], summary["leaderboard"][-1]
     assert {"forecaster", "smape", "mase", "owa", "wql", "coverage_80"} <= set(first)
     assert summary["winner"] == first["forecaster"] == "gru"

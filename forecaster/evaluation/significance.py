@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from forecaster.evaluation.losses import Losses
-from forecaster.evaluation.verdict import FEWEST_UNITS
 from forecaster.series import Values
 
 Unit = Literal["series", "origins"]
 
+FEWEST_UNITS = 10  # below it, a standard error says more about luck than about the forecasters
 REPETITIONS = 2_000  # of the bootstrap; a p-value of 0.05 is then known to half a hundredth
 MOST_UNITS = 5_000  # the bootstrap keeps a number for each unit and repetition: 80 MB
 NAMED = 4  # forecasters in one list of the conclusion; the rest are counted

@@ -1,49 +1,36 @@
-"""The sentence that says what a leaderboard means, and whether it means anything."""
+"""The sentences that say what a leaderboard means, and whether it means anything: one conclusion, that of the tests."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
 
 from forecaster.evaluation.leaderboard import Leaderboard, LeaderboardRow, leaderboard_rows
-from forecaster.evaluation.losses import loss_shares
-from forecaster.evaluation.metrics import mean_of_defined
-from forecaster.series import Values
-
-FEWEST_UNITS = 10  # below it, a standard error says more about luck than about the forecasters
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """How far one forecaster is below another, and twice the standard error of that over `units` series or origins."""
-
-    difference: float
-    margin: float
-    units: int
-    unit: Literal["series", "origins"]
-
-    @property
-    def is_enough(self) -> bool:
-        return self.units >= FEWEST_UNITS
-
-    @property
-    def is_noise(self) -> bool:
-        return abs(self.difference) <= self.margin
+from forecaster.evaluation.losses import paired_losses
+from forecaster.evaluation.significance import Significance, conclusion, significance, significance_summary
 
 
 def leaderboard_summary(leaderboard: Leaderboard, ours: str = "gru") -> dict[str, object]:
-    """What `--json` prints: the rows, the winner, the measure they are ordered by, and the verdict."""
+    """What `--json` prints: the rows, the winner, the measure they are ordered by, the tests, and the verdict.
+
+    A row's `in_confidence_set` says whether it may be the best; null where nothing could be tested, or it took no part.
+    """
+    found = significance(paired_losses(leaderboard))
+    rows = leaderboard_rows(leaderboard)
+    for row in rows:
+        is_tested = found.is_tested and row["forecaster"] in found.forecasters
+        row["in_confidence_set"] = row["forecaster"] in found.confidence_set if is_tested else None
     return {
-        "leaderboard": leaderboard_rows(leaderboard),
+        "leaderboard": rows,
         "winner": leaderboard.winner,
         "measure": leaderboard.measure,
-        "verdict": verdict(leaderboard, ours),
+        "significance": significance_summary(found),
+        "verdict": verdict(leaderboard, ours, found=found),
     }
 
 
-def verdict(leaderboard: Leaderboard, ours: str = "gru") -> str:
-    """What the table says about `ours` in plain words, noise and failures included."""
+def verdict(leaderboard: Leaderboard, ours: str = "gru", *, found: Significance | None = None) -> str:
+    """What the table says about `ours` in plain words: who leads, what was shown of it, who failed or left values out.
+
+    `found` are the tests of the leaderboard's losses, where they are at hand already.
+    """
     if leaderboard.winner is None:
         sentences = ["No forecaster could be scored."]
     else:
@@ -52,29 +39,37 @@ def verdict(leaderboard: Leaderboard, ours: str = "gru") -> str:
         rivals = [row for row in leaderboard.rows[1:] if not math.isnan(getattr(row, leaderboard.measure))]
         if is_scored and leaderboard.winner != ours:
             rivals = [row for row in rivals if row.forecaster == ours]
-        sentences = _comparison(leaderboard, rivals[0], ours) if rivals else [f"Only {leaderboard.winner} could be scored."]
+        sentences = [f"Only {leaderboard.winner} could be scored."]
+        if rivals:
+            shown = _shown(leaderboard, found or significance(paired_losses(leaderboard)), rivals[0].forecaster, ours)
+            sentences = [_comparison(leaderboard, rivals[0], ours), *shown]
     return " ".join(sentences + _reservations(leaderboard))
 
 
-def _comparison(leaderboard: Leaderboard, rival: LeaderboardRow, ours: str) -> list[str]:
-    """The winner against ours, or against the next best where ours wins (or takes no part)."""
+def _comparison(leaderboard: Leaderboard, rival: LeaderboardRow, ours: str) -> str:
+    """The best row against ours, or against the next best where ours leads (or takes no part)."""
     best, name = leaderboard.rows[0], leaderboard.measure.upper().replace("SMAPE", "sMAPE")
     low, high = getattr(best, leaderboard.measure), getattr(rival, leaderboard.measure)
     if low == high:
-        return [f"{best.forecaster} and {rival.forecaster} have the same {name} ({low:.3f})."]
+        return f"{best.forecaster} and {rival.forecaster} have the same {name} ({low:.3f})."
     if low > high:
-        return [f"{best.forecaster} leads; the {name} of {rival.forecaster} is a mean over those values only that it answered."]
-    paired = paired_difference(leaderboard, best.forecaster, rival.forecaster)
+        return f"{best.forecaster} leads; the {name} of {rival.forecaster} is a mean over those values only that it answered."
     sizes = f"{_percent(high - low, high)} below that of {rival.forecaster}"
     sizes += f"{', the next best' if best.forecaster == ours else ''} ({low:.3f} against {high:.3f})"
-    counted = f"{paired.units:,} {paired.unit}"
-    if not paired.is_enough:
-        return [f"{best.forecaster} leads: its {name} is {sizes}. {counted} are too little evidence to say that it is better."]
-    if paired.is_noise:
-        noise = f"Over {counted} that is a difference within noise (two standard errors are {paired.margin:.3f})"
-        return [f"{best.forecaster} leads: its {name} is {sizes}.", f"{noise}: take the simpler of the two."]
-    won = f"{best.forecaster} wins: its {name} is {sizes}, beyond noise over {counted}."
-    return [won] if best.forecaster == ours or rival.forecaster != ours else [won, f"On this panel {best.forecaster} is enough."]
+    return f"{best.forecaster} leads: its {name} is {sizes}."
+
+
+def _shown(leaderboard: Leaderboard, found: Significance, rival: str, ours: str) -> list[str]:
+    """What the tests say, and what follows for whoever has to choose between the leader and the rival."""
+    said, best = conclusion(found), leaderboard.winner
+    if found.is_tested and found.forecasters[0] != best:
+        said = f"On the {found.units:,} {found.unit} that can be tested {found.forecasters[0]} is ahead: {said}"
+        return [said]
+    if not found.is_tested or rival not in found.p_values:
+        return [said]
+    if rival not in found.beaten:
+        return [said, "Take the simpler of the two."]
+    return [said, f"On this panel {best} is enough."] if rival == ours else [said]
 
 
 def _reservations(leaderboard: Leaderboard) -> list[str]:
@@ -87,35 +82,6 @@ def _reservations(leaderboard: Leaderboard) -> list[str]:
         elif tally.missing:
             said.append(f"{name} gave no number for {tally.missing:,} values; those of {reference} are scored in their place.")
     return said
-
-
-def paired_difference(leaderboard: Leaderboard, better: str, worse: str) -> PairedDifference:
-    """How much lower `better` scores than `worse`, with twice the standard error of the mean difference over the series.
-
-    Fewer than ten series say too little about each other: then the origins are the units, each the mean over series, and
-    as many of them count as reach their horizon without sharing a value. The reference's scores are taken as fixed.
-    """
-    scores, measure = leaderboard.scores, leaderboard.measure
-    difference = getattr(leaderboard.row(worse), measure) - getattr(leaderboard.row(better), measure)
-    worse_sums, better_sums = scores.series_sums(worse), scores.series_sums(better)
-    by_series = loss_shares(scores, measure, worse_sums, scores.scale) - loss_shares(scores, measure, better_sums, scores.scale)
-    by_series = by_series[~np.isnan(by_series)]
-    if len(by_series) >= FEWEST_UNITS:
-        return PairedDifference(difference, _margin(by_series, len(by_series)), len(by_series), "series")
-    scale = scores.scale[scores.series]
-    worse_rows, better_rows = scores.tallies[worse].rows, scores.tallies[better].rows
-    by_row = loss_shares(scores, measure, worse_rows, scale) - loss_shares(scores, measure, better_rows, scale)
-    at, place = np.unique(scores.origins, return_inverse=True)
-    by_origin = np.array([float(mean_of_defined(by_row[place == k])) for k in range(len(at))])
-    at, by_origin = at[~np.isnan(by_origin)], by_origin[~np.isnan(by_origin)]
-    horizon = len(scores.tallies[better].by_lead["smape"])
-    apart = float(np.diff(at).mean()) / horizon if len(at) > 1 else 1.0
-    units = int(np.ceil(len(by_origin) * min(1.0, apart)))
-    return PairedDifference(difference, _margin(by_origin, units), units, "origins")
-
-
-def _margin(differences: Values, units: int) -> float:
-    return 2 * float(differences.std(ddof=1)) / math.sqrt(units) if len(differences) > 1 else math.inf
 
 
 def _percent(part: float, whole: float) -> str:
