@@ -18,12 +18,13 @@ import pandas as pd
 import torch
 
 from forecaster.baselines import BaselinesConfig, make_baselines
+from forecaster.evaluation.answers import score_walk
 from forecaster.evaluation.backtest import rolling_origins, scale_season_length
 from forecaster.evaluation.leaderboard import rank
 from forecaster.evaluation.losses import paired_losses
 from forecaster.evaluation.metrics import SCORE_QUANTILES
 from forecaster.evaluation.significance import conclusion, significance
-from forecaster.evaluation.walk import score_walk, up_to_first_origin
+from forecaster.evaluation.walk import up_to_first_origin
 from forecaster.forecast import State, Stepper
 from forecaster.frequency import Frequency
 from forecaster.models.checkpoint import load_recurrent, recurrent_from

@@ -7,13 +7,14 @@ import pytest
 from evaluation_doubles import HORIZON, STEPS, waves
 
 from forecaster.errors import ConfigError, StateError
-from forecaster.evaluation import walk
+from forecaster.evaluation import answers
 from forecaster.evaluation.actuals import actuals_matrix
+from forecaster.evaluation.answers import score_walk
 from forecaster.evaluation.backtest import backtest, rolling_origins
 from forecaster.evaluation.leaderboard import rank
 from forecaster.evaluation.metrics import METRICS, SCORE_QUANTILES
 from forecaster.evaluation.scores import score, scores_by_lead, scores_by_origin, scores_by_series
-from forecaster.evaluation.walk import origin_blocks, score_walk, up_to_first_origin, walk_forward
+from forecaster.evaluation.walk import origin_blocks, up_to_first_origin, walk_forward
 from forecaster.forecast import Forecast, warm_state
 from forecaster.frequency import Frequency
 from forecaster.models.checkpoint import recurrent_from
@@ -138,7 +139,7 @@ def assert_same_frames(one, other):
 
 @pytest.mark.parametrize("at_once", [2, 4_096])
 def test_a_walk_scores_what_a_backtest_does(at_once, monkeypatch):
-    monkeypatch.setattr(walk, "SERIES_AT_ONCE", at_once)
+    monkeypatch.setattr(answers, "SERIES_AT_ONCE", at_once)
     panel = ragged()
     origins = rolling_origins(panel, 16, horizon=HORIZON, stride=1)
     both = [Smoothing("naive2", 1.0), Smoothing("slow", 0.1, silent_below=25.0)]
@@ -165,7 +166,7 @@ def test_a_walk_scores_what_a_backtest_does(at_once, monkeypatch):
 
 
 def test_scores_of_a_walk_from_kept_state_are_those_of_the_whole_walk(monkeypatch):
-    monkeypatch.setattr(walk, "SERIES_AT_ONCE", 2)
+    monkeypatch.setattr(answers, "SERIES_AT_ONCE", 2)
     panel, stepper = waves(3, length=30), Smoothing("naive2", 0.4)
     origins = rolling_origins(panel, 10, horizon=HORIZON, stride=1)
     state = warm_state(stepper, up_to_first_origin(panel, origins))

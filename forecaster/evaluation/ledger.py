@@ -61,7 +61,7 @@ class Ledger:
     """
 
     def __init__(self, rows: ScoredRows, horizon: int, quantiles: tuple[float, ...]) -> None:
-        self._rows, self._horizon, self._quantiles = rows, horizon, quantiles
+        self._rows, self._horizon, self.quantiles = rows, horizon, quantiles
         self._sums = np.zeros((len(rows.series), len(SUMS)))
         self._lead_sums = np.zeros((horizon, len(SUMS)))
         self._by_lead = {name: np.zeros((2, horizon)) for name in METRICS}  # the sum over series, and how many there are
@@ -88,9 +88,9 @@ class Ledger:
             absent = np.asarray(~np.isfinite(values).all(axis=-1))
             self._skipped += int((absent & ~np.isnan(y)).sum())
             values, y = np.where(absent[..., None], 0.0, values), np.where(absent, np.nan, y)
-        median = np.where(absent, np.nan, values[..., self._quantiles.index(0.5)])
+        median = np.where(absent, np.nan, values[..., self.quantiles.index(0.5)])
         before = np.where(absent, np.nan, self._said_before(rows, median))
-        table = tally(y, values, self._quantiles, before=before)
+        table = tally(y, values, self.quantiles, before=before)
         self._sums[rows] = table.sum(axis=1)
         series, begin = np.unique(self._rows.series[rows], return_index=True)
         self._cells[series - self._first] += np.add.reduceat(table, begin, axis=0)
