@@ -1,85 +1,93 @@
-"""Where forecasts and dead letters go: one JSON object a line."""
+"""Where forecasts go: one JSON object a line, or a row of CSV for each lead.
 
-import base64
-import os
-from collections.abc import Sequence
-from datetime import datetime
-from pathlib import Path
-from typing import BinaryIO, cast
+Every sink has `emit` and says by `is_cut_back` whether it is a file of our own, which is written and synced before the commit and
+cut back to its committed `length` after a crash (exactly once), or a stream, which is written after the commit (at most once).
+"""
+
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import orjson
 
 from forecaster.errors import StateError
 from forecaster.forecast import Forecast, quantile_column
-from forecaster.frequency import Frequency, Positions
-from forecaster.streaming.lateness import DeadLetter
+from forecaster.frequency import Frequency
+from forecaster.streaming.dead_letters import DeadLetters
+from forecaster.streaming.labels import Labels
 from forecaster.streaming.live import LiveForecast
+from forecaster.streaming.outputs import Output, output_of
 
-LABELS_KEPT = 100_000
+__all__ = ["CsvSink", "DeadLetters", "Labels", "LiveSink", "NdjsonSink"]
+
+QUOTED = frozenset(',"\r\n')
+NAME = "\0"  # stands for the id in what the rows of one origin share
 
 
-class Labels:
-    """What a user reads for a position: ISO 8601, with the offset where the panel has a time zone, or the step number.
+class LiveSink(Protocol):
+    """The door for forecasts.
 
-    >>> Labels(Frequency("h", time_zone="Europe/Berlin")).read(np.array([0]))
-    ['1970-01-01T01:00:00+01:00']
+    Where `is_cut_back` or `is_repeatable`: emit, sync, then commit `length` with the micro-batch, and open with it again.
+    Where neither: commit, then emit.
     """
 
-    def __init__(self, frequency: Frequency) -> None:
+    is_cut_back: bool
+    is_repeatable: bool
+
+    @property
+    def length(self) -> int:
+        """What to commit: bytes of a file, forecasts in a broker's stream."""
+
+    def emit(self, live: LiveForecast) -> None:
+        """Pass forecasts on; raises BrokenPipeError when nobody takes them any more."""
+
+    def sync(self) -> None:
+        """Return once what was emitted is kept."""
+
+    def close(self) -> None:
+        """End well; nothing is emitted after."""
+
+
+class FormatSink:
+    """What sinks onto files and streams share: the output, and its doors."""
+
+    is_repeatable = False
+
+    def __init__(self, target: BinaryIO | Output, frequency: Frequency) -> None:
+        self.output = output_of(target)
+        self.is_cut_back = self.output.is_cut_back
         self.frequency = frequency
-        self._known: dict[int, str | int] = {}
+        self._labels = Labels(frequency)
 
-    def read(self, positions: Positions) -> list[str | int]:
-        """The labels of positions [N]."""
-        asked = positions.tolist()
-        unknown = [position for position in dict.fromkeys(asked) if position not in self._known]
-        if unknown:
-            if len(self._known) > LABELS_KEPT:
-                self._known.clear()
-                unknown = list(dict.fromkeys(asked))
-            stamps = self.frequency.labels(np.array(unknown, dtype=np.int64)).tolist()
-            self._known.update(zip(unknown, map(_label, stamps), strict=True))
-        return [self._known[position] for position in asked]
+    @property
+    def length(self) -> int:
+        """The bytes written, in whole lines or messages."""
+        return self.output.length
 
+    def sync(self) -> None:
+        """Have the disk keep what was emitted."""
+        self.output.sync()
 
-def _label(stamp: datetime | int) -> str | int:
-    return stamp if isinstance(stamp, int) else stamp.isoformat()
+    def close(self) -> None:
+        """Close the output."""
+        self.output.close()
 
 
-class NdjsonSink:
-    """Forecasts as lines on a binary stream, flushed with each micro-batch.
+class NdjsonSink(FormatSink):
+    """Forecasts as lines: in a file each once, on a stream at most once, flushed with each micro-batch.
 
     A line has unique_id, origin, count, warming, ds (the L times forecast) and one list of L values for each quantile
     (`q0.5`). Numbers are written with the fewest digits that read back as the same number, and null where there is none.
     """
 
-    def __init__(self, stream: BinaryIO, frequency: Frequency) -> None:
-        stream.flush()
-        # Past the buffer: what a closed pipe refused must not be tried again when the interpreter leaves.
-        self._stream = cast(BinaryIO, getattr(stream, "raw", stream))
-        self._labels = Labels(frequency)
-
     def emit(self, live: LiveForecast) -> None:
         """Write the forecasts; raises BrokenPipeError when nobody reads them any more, and StateError when the disk refuses."""
-        left = memoryview(b"".join(self._lines(live)))
-        try:
-            while left:
-                left = left[self._stream.write(left) or 0 :]
-            self._stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise StateError(
-                f"forecasts cannot be written ({error.strerror}); expected a stream with room. Mend that and start again: "
-                "the observations they were made from are committed."
-            ) from error
+        if len(live):
+            self.output.write([b"".join(self._lines(live))])
 
     def _lines(self, live: LiveForecast) -> list[bytes]:
-        if not len(live):
-            return []
         forecast = live.forecast
-        horizons = self._horizons(forecast)
+        horizons = self._labels.horizons(forecast.origins, forecast.horizon)
+        times = {origin: orjson.Fragment(orjson.dumps(labels)) for origin, labels in horizons.items()}
         names = [quantile_column(quantile) for quantile in forecast.quantiles]
         values = np.ascontiguousarray(forecast.values.transpose(0, 2, 1))  # [B, Q, L]
         rows = zip(
@@ -93,65 +101,65 @@ class NdjsonSink:
         )
         return [
             orjson.dumps(
-                {"unique_id": unique_id, "origin": label, "count": count, "warming": warming, "ds": horizons[origin]}
+                {"unique_id": unique_id, "origin": label, "count": count, "warming": warming, "ds": times[origin]}
                 | dict(zip(names, quantiles, strict=True)),
                 option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE,
             )
             for unique_id, origin, label, count, warming, quantiles in rows
         ]
 
-    def _horizons(self, forecast: Forecast) -> dict[int, orjson.Fragment]:
-        """The times forecast from each origin, written once however many series share it."""
-        origins = np.unique(forecast.origins)
-        labels = self._labels.read((origins[:, None] + np.arange(1, forecast.horizon + 1)).ravel())
-        width = forecast.horizon
-        return {
-            origin: orjson.Fragment(orjson.dumps(labels[n * width : (n + 1) * width]))
-            for n, origin in enumerate(origins.tolist())
-        }
 
+class CsvSink(FormatSink):
+    """Forecasts in long format: in a file each once, on a stream at most once, a header first.
 
-class DeadLetters:
-    """What was not stepped, in a file: line, arrival, reason, and the original as text, or in base64 where it is none.
+    A row for each lead, with the columns unique_id, ds, origin, lead and one for each quantile (`q0.5`), as the frame of a
+    forecast has them. Times are ISO 8601, or step numbers; a number that is none is left empty.
 
-    The file is on the disk before the micro-batch is committed, and cut back to its committed length when a stream begins,
-    so that each dead letter stands in it once, whatever was killed. A file moved away is begun anew.
+    Raises StateError, with the first forecasts, when the file has another header.
     """
 
-    def __init__(self, path: Path, *, committed_bytes: int) -> None:
-        self.path = path
-        try:
-            self.length = min(path.stat().st_size, committed_bytes) if path.exists() else 0
-            if self.length:
-                os.truncate(path, self.length)
-        except OSError as error:
-            raise self._refused(error) from error
-
-    def write(self, letters: Sequence[DeadLetter]) -> None:
-        """Append letters; raises StateError when the disk refuses."""
-        if not letters:
+    def emit(self, live: LiveForecast) -> None:
+        """Write the forecasts; raises BrokenPipeError when nobody reads them any more, and StateError when the disk refuses."""
+        if not len(live):
             return
-        data = b"".join(_letter_line(letter) for letter in letters)
-        try:
-            with self.path.open("ab" if self.length else "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise self._refused(error) from error
-        self.length += len(data)
+        header = csv_header(live.forecast)
+        if self.output.length == 0:
+            self.output.write([header])
+        elif not self._is_checked and self.output.is_cut_back and self.output.head(len(header)) != header:
+            raise StateError(
+                f"the file of forecasts has another header than {header.decode().strip()}; expected the rows of one model. "
+                "Move it away, and begin another."
+            )
+        self._is_checked = True
+        self.output.write([b"".join(self._rows(live.forecast))])
 
-    def _refused(self, error: OSError) -> StateError:
-        return StateError(
-            f"dead letters cannot be written to {self.path} ({error.strerror}); expected room and permission to write. "
-            "Mend that and start again: all that was committed is kept."
-        )
+    _is_checked = False
+
+    def _rows(self, forecast: Forecast) -> list[bytes]:
+        horizons = self._labels.horizons(forecast.origins, forecast.horizon)
+        labels = zip(forecast.origins.tolist(), self._labels.read(forecast.origins), strict=True)
+        templates = {
+            origin: "".join([f"{NAME},{ds},{label},{lead},%s\n" for lead, ds in enumerate(horizons[origin], 1)])
+            for origin, label in dict(labels).items()
+        }
+        rows = []
+        values = np.ascontiguousarray(forecast.values)
+        for unique_id, origin, numbers in zip(forecast.ids, forecast.origins.tolist(), values, strict=True):
+            written = orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].replace(b"null", b"").decode()
+            template = templates[origin].replace(NAME, csv_text(unique_id).replace("%", "%%"))
+            rows.append((template % tuple(written.split("],["))).encode())
+        return rows
 
 
-def _letter_line(letter: DeadLetter) -> bytes:
-    fields: dict[str, int | str] = {"line": letter.line, "arrival": letter.arrival.label, "reason": letter.reason}
-    try:
-        fields["original"] = letter.original.decode()
-    except UnicodeDecodeError:
-        fields["original_base64"] = base64.b64encode(letter.original).decode()
-    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+def csv_header(forecast: Forecast) -> bytes:
+    """The first line of a file of forecasts."""
+    return ",".join(["unique_id", "ds", "origin", "lead", *map(quantile_column, forecast.quantiles)]).encode() + b"\n"
+
+
+def csv_text(text: str) -> str:
+    """A cell of CSV, quoted where it must be.
+
+    >>> csv_text('a'), csv_text('a,"b')
+    ('a', '"a,""b"')
+    """
+    return text if QUOTED.isdisjoint(text) else '"' + text.replace('"', '""') + '"'

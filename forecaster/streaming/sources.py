@@ -19,9 +19,9 @@ from forecaster.errors import StateError
 from forecaster.frequency import Frequency
 from forecaster.series import Panel
 from forecaster.streaming.arrivals import LONGEST_LINE, Arrivals, read_arrivals
+from forecaster.streaming.labels import Labels
 from forecaster.streaming.lateness import Arrival, DeadLetter
 from forecaster.streaming.live import FeedPosition
-from forecaster.streaming.sinks import Labels
 
 CHUNK_BYTES = 1 << 16
 POLL_SECONDS = 0.1  # how soon a stop is noticed while the feed is silent
