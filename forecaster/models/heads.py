@@ -57,12 +57,15 @@ class QuantileHead(nn.Module):
     def forward(self, context: Tensor) -> Tensor:
         """[..., context] -> [..., L, Q]"""
         context = self.dropout(context)
-        raw = self.out(self.dropout(F.silu(self.hidden(context)))).unflatten(-1, (self.horizon, self.count))
-        median = raw[..., self.middle] + self.direct(context)
-        up = self.stretch * F.softplus(raw[..., self.middle + 1 :]).cumsum(-1)
-        down = self.stretch * F.softplus(raw[..., : self.middle]).flip(-1).cumsum(-1).flip(-1)
-        median = median.unsqueeze(-1)
-        return torch.cat([median - down, median, median + up], dim=-1)
+        raw = self.out(self.dropout(F.silu(self.hidden(context))))
+        widths = (self.stretch * F.softplus(raw)).unflatten(-1, (self.horizon, self.count)).unbind(-1)
+        median = raw[..., self.middle :: self.count] + self.direct(context)
+        quantiles = [median]
+        for width in widths[self.middle + 1 :]:
+            quantiles.append(quantiles[-1] + width)
+        for width in reversed(widths[: self.middle]):
+            quantiles.insert(0, quantiles[0] - width)
+        return torch.stack(quantiles).movedim(0, -1)  # a view: what follows works on whole rows of leads
 
 
 def _gaussian_bias(sizes: list[float], quantiles: tuple[float, ...]) -> Tensor:
