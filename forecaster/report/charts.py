@@ -13,19 +13,15 @@ from pathlib import Path
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
-from numpy.typing import NDArray
 
 from forecaster.errors import ConfigError, DataError
 from forecaster.evaluation.leaderboard import Leaderboard
 from forecaster.forecast import Forecast
 from forecaster.frequency import Frequency, Positions
+from forecaster.report.axes import INK, PALE, clean, label_time, label_values, time_axis, values_at
 from forecaster.series import Panel, Values
 
-INK = "#333333"
-PALE = "#999999"
 BLUE = "#0072B2"
 OTHERS = (
     ("#D55E00", (0, (5, 1.5))),
@@ -95,7 +91,7 @@ def leaderboard_chart(leaderboard: Leaderboard, *, title: str = "") -> Figure:
     if leaderboard.measure == "owa":
         axes.axvline(1.0, color=INK, linewidth=1, linestyle=(0, (2, 2)), zorder=0)
     axes.set_xlabel(_measure_label(leaderboard), color=INK)
-    _clean(axes)
+    clean(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0, labelsize=10)
     if title:
@@ -159,8 +155,8 @@ def _draw_series(
     unique_id, origin, horizon = forecast.ids[0], int(forecast.origins[0]), forecast.horizon
     past = np.arange(origin - (history or 3 * horizon) + 1, origin + 1)
     leads = np.arange(origin + 1, origin + horizon + 1)
-    _line(axes, panel.frequency, past, _values_at(panel, unique_id, past), color=INK, linewidth=1.3, label="history")
-    at = _axis(panel.frequency, leads)
+    _line(axes, panel.frequency, past, values_at(panel, unique_id, past), color=INK, linewidth=1.3, label="history")
+    at = time_axis(panel.frequency, leads)
     for low, high, name, alpha in FANS:
         if low in forecast.quantiles and high in forecast.quantiles:
             lower, upper = (forecast.values[0, :, forecast.quantiles.index(q)] for q in (low, high))
@@ -172,63 +168,16 @@ def _draw_series(
         _line(axes, panel.frequency, later, made.median[0], color=colour, linewidth=1.1, linestyle=dash, label=name)
     _line(axes, panel.frequency, leads, forecast.median[0], color=BLUE, linewidth=1.9, label=label)
     if actuals is not None and unique_id in actuals.ids:
-        truth = _values_at(actuals, unique_id, leads)
+        truth = values_at(actuals, unique_id, leads)
         _line(axes, panel.frequency, leads, truth, color="black", linewidth=0, marker="o", markersize=2.2, label="actual")
-    axes.axvline(_axis(panel.frequency, np.array([origin]))[0], color=PALE, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
-    _label_time(axes, panel.frequency)
-    _label_values(axes)
-    _clean(axes)
+    axes.axvline(time_axis(panel.frequency, np.array([origin]))[0], color=PALE, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
+    label_time(axes, panel.frequency)
+    label_values(axes)
+    clean(axes)
 
 
 def _line(axes: Axes, frequency: Frequency, positions: Positions, values: Values, **style: object) -> None:
-    axes.plot(_axis(frequency, positions), values, solid_capstyle="round", **style)  # type: ignore[arg-type]
-
-
-def _values_at(panel: Panel, unique_id: str, positions: Positions) -> Values:
-    """The values of one series at positions, NaN where it has none."""
-    b = panel.ids.index(unique_id)
-    within = positions - panel.starts[b]
-    held = (within >= 0) & (within < panel.lengths[b])
-    values = np.full(len(positions), np.nan)
-    values[held] = panel.series(b)[within[held]]
-    return values
-
-
-def _axis(frequency: Frequency, positions: Positions) -> NDArray[np.generic]:
-    """What matplotlib draws positions at: step numbers, or times on the panel's clock."""
-    labels = frequency.labels(positions)
-    return np.asarray(labels.to_numpy() if frequency.is_numbered else labels.dt.tz_localize(None).to_numpy())
-
-
-def _label_time(axes: Axes, frequency: Frequency) -> None:
-    if frequency.is_numbered:
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-        spec = axes.get_subplotspec()
-        if spec is not None and spec.is_last_row():
-            axes.set_xlabel("step", fontsize=8, color=INK)
-    else:
-        locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
-
-
-def _label_values(axes: Axes) -> None:
-    """Plain numbers, 120M for what is too long for the margin."""
-    low, high = axes.get_ylim()
-    size = max(abs(low), abs(high))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_formatter(EngFormatter(sep="") if size >= 1e5 or 0 < size < 1e-3 else ScalarFormatter(useOffset=False))
-
-
-def _clean(axes: Axes) -> None:
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(PALE)
-    axes.grid(visible=True, color="#E8E8E8", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, labelsize=8, length=3, width=0.8)
-    axes.xaxis.get_offset_text().set(fontsize=8, color=INK)  # the year, where ticks are days
-    axes.margins(x=0.01)
+    axes.plot(time_axis(frequency, positions), values, solid_capstyle="round", **style)  # type: ignore[arg-type]
 
 
 def _measure_label(leaderboard: Leaderboard) -> str:
