@@ -15,6 +15,7 @@ from forecaster.forecast import check_quantiles
 from forecaster.models.inputs import InputsConfig
 from forecaster.models.network import ModelConfig
 from forecaster.models.plan import TrainingConfig
+from forecaster.operations.settings import OperationsConfig
 from forecaster.streaming.engine import StreamingConfig
 
 
@@ -32,6 +33,7 @@ class Config(BaseModel):
     baselines: BaselinesConfig = BaselinesConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     streaming: StreamingConfig = StreamingConfig()
+    operations: OperationsConfig = OperationsConfig()
 
     @field_validator("quantiles")
     @classmethod

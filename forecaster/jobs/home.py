@@ -1,13 +1,22 @@
-"""Where panels, runs and states live."""
+"""Where panels, runs and states live, and what time it is there."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+
+Clock = Callable[[], datetime]  # aware, in UTC
+
+
+def wall_clock() -> datetime:
+    """What time it is."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class Home:
-    """The folder that holds `data/panels`, `runs` and `state`: $FORECASTER_HOME, or the working directory."""
+    """The folder that holds what is taken in and what is made: $FORECASTER_HOME, or the working directory."""
 
     path: Path
 
@@ -26,3 +35,13 @@ class Home:
     @property
     def states(self) -> Path:
         return self.path / "state"
+
+    @property
+    def forecasts(self) -> Path:
+        """What the nightly job publishes, a folder for each panel."""
+        return self.path / "forecasts"
+
+    @property
+    def nights(self) -> Path:
+        """The journals of the nightly job, a folder for each panel."""
+        return self.path / "nights"

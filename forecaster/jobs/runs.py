@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ import pyarrow.parquet as pq
 from forecaster.config import Config, read_config
 from forecaster.errors import ConfigError, DataError, StateError
 from forecaster.jobs.home import Home
+from forecaster.jobs.service import POINTERS, serving_run
 from forecaster.series import Panel
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -31,7 +33,11 @@ PACKAGES = ("forecaster", "torch", "pytorch-lightning", "pandas", "numpy", "stat
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run is: its panel as it was then, the part held back from the first weights, and where it comes from."""
+    """What a run is: its panel as it was then, the part held back from the first weights, and where it comes from.
+
+    `panel_fingerprint`, `settings` and `code` name data, configuration and program; `parent` is the run that served the panel
+    when this one was trained. Runs made before these were kept have them empty.
+    """
 
     panel: str
     panel_fingerprint: str
@@ -42,6 +48,10 @@ class RunFacts:
     created: str
     command: str
     versions: dict[str, str]
+    known_through: str = ""
+    parent: str | None = None
+    settings: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,10 +64,11 @@ class Run:
 
     @classmethod
     def open(cls, name: str, home: Home) -> "Run":
-        """The run at a path, or of a name under `runs/`.
+        """The run at a path, of a name under `runs/`, or the one that serves: `current`, `PANEL@current`, `PANEL@previous`.
 
         Raises ConfigError when there is none, StateError when it is not whole.
         """
+        name = serving_run(name, home)
         path = next((place for place in (Path(name), home.runs / name) if (place / "run.json").is_file()), None)
         if path is None:
             known = sorted(place.parent.name for place in home.runs.glob("*/run.json"))
@@ -103,6 +114,8 @@ def check_run_name(name: str) -> str:
     """The name, if it can be that of a folder under `runs/`; ConfigError otherwise."""
     if not NAME.fullmatch(name):
         raise ConfigError(f"--name {name!r} cannot be a folder; use letters, digits, dots, dashes and underscores.")
+    if name in POINTERS:
+        raise ConfigError(f"--name {name!r} is a word for the run that serves. Choose another name.")
     return name
 
 
@@ -116,8 +129,26 @@ def write_facts(folder: Path, config: Config, facts: RunFacts, panel: Panel) -> 
 
 def training_key(config: Config, panel: Panel) -> str:
     """What makes two trainings the same one: data, settings and the versions that compute them."""
-    told = json.dumps([config.model_dump(mode="json"), panel.fingerprint, package_versions()], sort_keys=True)
+    told = json.dumps([_trained_with(config), panel.fingerprint, package_versions()], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+def settings_fingerprint(config: Config) -> str:
+    """Twelve hexadecimal digits that change with any setting that a training knows of."""
+    return hashlib.sha256(json.dumps(_trained_with(config), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def code_fingerprint() -> str:
+    """Twelve hexadecimal digits that change with any line of this program."""
+    digest, root = hashlib.sha256(), Path(__file__).parent.parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _trained_with(config: Config) -> dict[str, Any]:
+    """The settings that make a training what it is: how it is operated is none of them."""
+    return config.model_dump(mode="json", exclude={"operations"})
 
 
 def package_versions() -> dict[str, str]:

@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -12,17 +11,20 @@ from forecaster.config import Config
 from forecaster.errors import ConfigError, DataError
 from forecaster.evaluation.backtest import holdout_steps
 from forecaster.ingest import PanelStore
-from forecaster.jobs.home import Home
+from forecaster.jobs.home import Clock, Home, wall_clock
 from forecaster.jobs.runs import (
     Run,
     RunFacts,
     check_run_name,
+    code_fingerprint,
     finish,
     package_versions,
+    settings_fingerprint,
     training_key,
     unfinished_folder,
     write_facts,
 )
+from forecaster.jobs.service import service_of
 from forecaster.models.checkpoint import load_recurrent, save_recurrent
 from forecaster.models.ensemble import refit_network, train_network
 from forecaster.models.inputs import Inputs
@@ -40,6 +42,7 @@ def train(
     name: str | None = None,
     command: str = "",
     fresh: bool = False,
+    clock: Clock = wall_clock,
     say: Callable[[str], None],
     progress: Progress,
 ) -> Run:
@@ -83,13 +86,17 @@ def train(
             horizon=horizon,
             holdout=holdout,
             seconds=round(time.monotonic() - began, 1),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=clock().isoformat(timespec="seconds"),
             command=command,
             versions=package_versions(),
+            known_through=str(panel.frequency.labels(panel.ends.max(keepdims=True)).iloc[0]),
+            parent=service_of(panel_name, home).current,
+            settings=settings_fingerprint(config),
+            code=code_fingerprint(),
         )
         _keep_the_log(folder)
         write_facts(folder, config, facts, panel)
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        stamp = clock().strftime("%Y%m%d-%H%M%S")
         path = finish(folder, home, name or f"{panel_name}-{stamp}")
     return Run(path, config, facts)
 
