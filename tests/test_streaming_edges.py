@@ -18,6 +18,7 @@ from forecaster.errors import StateError
 from forecaster.frequency import Frequency
 from forecaster.streaming.arrivals import LONGEST_LINE
 from forecaster.streaming.engine import Engine
+from forecaster.streaming.live import LiveSeries
 from forecaster.streaming.sinks import NdjsonSink
 from forecaster.streaming.sources import LineBatches, read_ndjson
 from forecaster.streaming.state import StateStore
@@ -90,7 +91,7 @@ def test_a_reader_that_leaves_ends_the_stream_after_the_commit(tmp_path):
         assert summary.reader_left
         assert summary.counts["unknown"] + summary.counts["next"] == engine.progress.feed.lines == 5
     with open_store(tmp_path) as store:
-        assert store.load()[0].positions[0] == 4
+        assert Engine(Smoothing(), NUMBERED, store).series.positions[0] == 4
 
 
 def test_forecasts_that_the_disk_refuses_end_the_stream_with_one_sentence(tmp_path):
@@ -176,9 +177,10 @@ def test_a_stream_killed_again_and_again_ends_where_an_unbroken_one_does(tmp_pat
         expected, progress = engine.series, engine.progress
     written = [stream_in_a_child(tmp_path / "killed", feed, kill_after=lines) for lines in (1, 150, 420, None)]
     with open_store(tmp_path / "killed", HOURLY) as store:
-        series, found = store.load()
+        engine = Engine(Smoothing(), HOURLY, store)
+        series, found = engine.series, engine.progress
     assert series.ids == expected.ids
-    for name in ("positions", "counts", "y", "state"):
+    for name in LiveSeries.ARRAYS:
         assert getattr(series, name)[: len(series)].tobytes() == getattr(expected, name)[: len(series)].tobytes()
     assert found == progress
     letters = [(tmp_path / name / "dead_letters.ndjson").read_bytes() for name in ("unbroken", "killed")]
@@ -200,4 +202,4 @@ def test_a_kill_while_the_state_is_made_leaves_nothing_in_the_way(tmp_path, seco
     child.kill()
     child.communicate()
     with open_store(tmp_path, HOURLY) as store:
-        assert len(store.load()[0]) == 0
+        assert len(Engine(Smoothing(), HOURLY, store).series) == 0

@@ -21,33 +21,41 @@ from forecaster.streaming.state import StateStore
 from forecaster.streaming.stream import stream_forecasts
 
 
-def open_store(directory: Path, stepper, frequency: Frequency = NUMBERED) -> StateStore:
-    return StateStore.open(directory, fingerprint=stepper.fingerprint, frequency=frequency, state_size=stepper.state_size)
+def open_store(directory: Path, stepper, frequency: Frequency = NUMBERED, window: int = 0) -> StateStore:
+    return StateStore.open(
+        directory, fingerprint=stepper.fingerprint, frequency=frequency, state_size=stepper.state_size, window=window
+    )
 
 
 def line(unique_id: str, ds: int | str, y: float | None) -> bytes:
     return orjson.dumps({"unique_id": unique_id, "ds": ds, "y": y}) + b"\n"
 
 
-def stream(directory: Path, feed: bytes, *, stepper=None, frequency=NUMBERED, is_whole=False, **settings):
+def stream(directory: Path, feed: bytes, *, stepper=None, frequency=NUMBERED, is_whole=False, window=0, **settings):
     """What a stream over a feed wrote, its live series, its summary."""
     stepper = stepper or Smoothing()
     config = StreamingConfig(**settings)
     out = io.BytesIO()
-    with open_store(directory, stepper, frequency) as store:
+    with open_store(directory, stepper, frequency, window) as store:
         engine = Engine(stepper, frequency, store, config)
         source = read_ndjson(
             io.BytesIO(feed), frequency, max_batch=config.max_batch, committed=engine.progress.feed, is_whole=is_whole
         )
         summary = stream_forecasts(source, engine, NdjsonSink(out, frequency))
-    return out.getvalue(), kept(directory, stepper, frequency), summary
+    return out.getvalue(), kept(directory, stepper, frequency, window), summary
 
 
-def kept(directory: Path, stepper, frequency=NUMBERED) -> dict[str, tuple[int, int, bytes]]:
-    with open_store(directory, stepper, frequency) as store:
-        series, _ = store.load()
+def kept(directory: Path, stepper, frequency=NUMBERED, window=0) -> dict[str, tuple[int, int, bytes]]:
+    """Of each series the last position, the number of values and the state; and all else that is carried, as bytes."""
+    with open_store(directory, stepper, frequency, window) as store:
+        series = Engine(stepper, frequency, store).series
         return {
-            unique_id: (int(series.positions[slot]), int(series.counts[slot]), series.state[slot].tobytes())
+            unique_id: (
+                int(series.positions[slot]),
+                int(series.counts[slot]),
+                series.state[slot].tobytes(),
+                *(getattr(series, name)[slot].tobytes() for name in ("firsts", "recent", "kept_positions", "kept")),
+            )
             for unique_id, slot in series.slots.items()
         }
 
@@ -84,7 +92,7 @@ def test_the_stream_ends_in_the_state_that_the_whole_history_gives(tmp_path, ste
     panel = some_panel()
     _, series, summary = stream(tmp_path, feed_of(panel, missing=missing), stepper=stepper, max_batch=max_batch)
     oracle = warm_state(stepper, panel)
-    assert {unique_id: state for unique_id, (_, _, state) in series.items()} == {
+    assert {unique_id: state for unique_id, (_, _, state, *_) in series.items()} == {
         unique_id: oracle[b].tobytes() for b, unique_id in enumerate(panel.ids)
     }
     assert [series[unique_id][0] for unique_id in panel.ids] == panel.ends.tolist()
@@ -114,22 +122,23 @@ def test_how_the_feed_is_cut_changes_nothing(tmp_path):
 def test_every_arrival_is_counted_and_what_was_not_stepped_says_why(tmp_path):
     _, series, summary = stream(tmp_path, MESSY)
     assert {name: count for name, count in summary.counts.items() if count} == {
-        "next": 4, "gap": 1, "unknown": 3, "duplicate": 2, "revision": 1, "late": 2, "too_far": 1, "malformed": 3,
+        "next": 4, "gap": 1, "unknown": 3, "duplicate": 2, "too_late": 3, "too_far": 1, "malformed": 3,
     }  # fmt: skip
     assert (summary.missing, summary.series) == (1, 3)
     letters = dead_letters(tmp_path)
     assert [(letter["line"], letter["arrival"]) for letter in letters] == [
-        (5, "revision"), (6, "late"), (7, "malformed"), (8, "malformed"), (11, "too_far"), (16, "malformed"), (18, "late"),
+        (5, "too_late"), (6, "too_late"), (7, "malformed"), (8, "malformed"), (11, "too_far"), (16, "malformed"),
+        (18, "too_late"),
     ]  # fmt: skip
-    assert letters[0]["reason"].startswith("series 'a': 2 had another value before")
-    assert letters[1]["reason"].startswith("series 'a': 1 came after 2 had been stepped")
+    assert letters[0]["reason"].startswith("series 'a': 2 came when 2 had been stepped, 0 later; expected one of the last 0")
+    assert letters[1]["reason"].startswith("series 'a': 1 came when 2 had been stepped, 1 later")
     assert letters[4]["reason"].startswith("series 'a': 1000000 lies 999,995 steps after 5; expected at most 1,000 missing")
     assert letters[4]["original"].encode() + b"\n" == line("a", 10**6, 1.0)
     assert letters[3]["original_base64"] == "/w=="
     assert series["a"][:2] == (6, 4)
 
 
-def test_a_late_observation_leaves_the_state_untouched(tmp_path):
+def test_an_observation_of_a_settled_position_leaves_the_state_untouched(tmp_path):
     _, before, _ = stream(tmp_path, line("a", 1, 1.0) + line("a", 2, 2.0))
     _, after, _ = stream(tmp_path, line("a", 1, 9.0) + line("a", 2, 3.0) + line("a", 2, 2.0))
     assert before == after
@@ -168,7 +177,7 @@ def test_any_interleaving_in_any_chunks_with_any_stops_equals_the_oracle(data, t
         frequency=NUMBERED,
     )
     oracle = warm_state(Smoothing(), panel)
-    assert {u: s for u, (_, _, s) in series.items()} == {u: oracle[b].tobytes() for b, u in enumerate(panel.ids)}
+    assert {u: s for u, (_, _, s, *_) in series.items()} == {u: oracle[b].tobytes() for b, u in enumerate(panel.ids)}
 
 
 def test_a_stop_and_a_restart_give_the_forecasts_of_a_stream_that_was_never_stopped(tmp_path):
@@ -188,7 +197,82 @@ def test_a_feed_sent_again_leaves_the_state_untouched(tmp_path):
     out, after, summary = stream(tmp_path, feed)
     assert before == after
     assert out == b""
-    assert (summary.counts["duplicate"], summary.counts["late"]) == (3, 51)
+    assert (summary.counts["duplicate"], summary.counts["too_late"]) == (3, 51)
+
+
+# -- what arrives late -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_batch", [1, 3, 1000])
+def test_a_late_value_and_a_revision_give_the_state_of_a_feed_that_was_right_from_the_start(tmp_path, max_batch):
+    right = b"".join(line("a", ds, float(ds * ds % 7)) for ds in range(1, 12))
+    arrived = [*range(2, 6), 1, 7, 8, 6, 9, 10, 11]
+    wrong = b"".join(line("a", ds, -5.0 if ds in (4, 10) else float(ds * ds % 7)) for ds in arrived)
+    _, expected, _ = stream(tmp_path / "right", right, window=8)
+    _, found, summary = stream(tmp_path / "wrong", wrong + line("a", 4, 2.0) + line("a", 10, 2.0), window=8, max_batch=max_batch)
+    assert found == expected
+    assert (summary.counts["late"], summary.counts["revision"], summary.counts["too_late"]) == (2, 2, 0)
+
+
+def test_a_revision_is_forecast_again_from_the_last_position(tmp_path):
+    feed = line("a", 1, 1.0) + line("a", 2, 2.0) + line("a", 3, 3.0)
+    out, _, _ = stream(tmp_path / "revised", feed + line("a", 2, 9.0), window=4)
+    expected, _, _ = stream(tmp_path / "right", feed.replace(b"2.0", b"9.0"), window=4)
+    assert orjson.loads(out.splitlines()[-1]) == orjson.loads(expected.splitlines()[-1])
+    assert orjson.loads(out.splitlines()[-1])["origin"] == 3
+
+
+def test_what_is_sent_again_within_the_window_is_a_duplicate(tmp_path):
+    feed = b"".join(line("a", ds, float(ds)) for ds in range(1, 9))
+    _, before, _ = stream(tmp_path, feed, window=5)
+    _, after, summary = stream(tmp_path, feed, window=5)
+    assert before == after
+    assert (summary.counts["duplicate"], summary.counts["too_late"]) == (5, 3)
+    assert "3 later" not in dead_letters(tmp_path)[0]["reason"]
+    assert "expected one of the last 5 positions, which may still change" in dead_letters(tmp_path)[0]["reason"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_order_within_the_window_ends_in_the_state_of_the_final_data_in_order(data, tmp_path_factory):
+    window = data.draw(st.integers(1, 6))
+    final = [
+        (f"s{b}", position, data.draw(st.one_of(st.none(), st.integers(-9, 9).map(float))))
+        for b in range(2)
+        for position in range(data.draw(st.integers(1, 25)))
+        if position == 0 or data.draw(st.integers(0, 3))
+    ]
+    arrivals, newest = [], {}
+    for unique_id, position, y in final:
+        for _ in range(data.draw(st.integers(0, 2))):
+            wrong = data.draw(st.one_of(st.none(), st.integers(10, 12).map(float)))
+            arrivals.append((position, len(arrivals), unique_id, position, wrong))
+        latest = min(max(p for u, p, _ in final if u == unique_id), position + window - 1)
+        arrivals.append((data.draw(st.integers(position, latest)), len(arrivals) + 0.5, unique_id, position, y))
+        newest[unique_id] = position
+    rows = [(unique_id, position, y) for _, _, unique_id, position, y in sorted(arrivals)]
+    directory = tmp_path_factory.mktemp("revised")
+    stops = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=2)))
+    for first, stop in zip([0, *stops], [*stops, len(rows)], strict=True):
+        feed = b"".join(line(*row) for row in rows[first:stop])
+        _, found, summary = stream(directory, feed, window=window, max_batch=data.draw(st.integers(1, 9)))
+        assert summary.counts["too_late"] == 0
+    _, expected, _ = stream(tmp_path_factory.mktemp("right"), b"".join(line(*row) for row in final), window=window)
+    assert found == expected
+
+
+def test_an_unknown_series_is_refused_where_none_is_to_begin(tmp_path):
+    stream(tmp_path, line("a", 1, 1.0))
+    _, series, summary = stream(tmp_path, line("b", 1, 1.0) + line("a", 2, 1.0), unknown="refuse")
+    assert list(series) == ["a"]
+    assert (summary.counts["stranger"], summary.counts["next"]) == (1, 1)
+    assert "is not one of the stream's series" in dead_letters(tmp_path)[0]["reason"]
+
+
+def test_an_observation_behind_another_series_is_stepped_and_counted(tmp_path):
+    feed = line("a", 5, 1.0) + line("b", 3, 1.0) + line("a", 6, 1.0) + line("b", 4, 1.0)
+    counted = [stream(tmp_path / str(n), feed, max_batch=n)[2].behind for n in (1, 2, 3, 4)]
+    assert counted == [2, 2, 2, 2]
 
 
 # -- a feed that is given from its beginning ---------------------------------------------------------------------------------
@@ -271,12 +355,13 @@ def test_a_forecast_that_is_no_number_is_null_and_counted(tmp_path):
 # -- warm starts and replays -------------------------------------------------------------------------------------------------
 
 
-def test_a_warm_start_is_the_state_that_stepping_gives(tmp_path):
+@pytest.mark.parametrize("window", [0, 1, 4, 9, 30])
+def test_a_warm_start_is_the_state_that_stepping_gives(tmp_path, window):
     panel = some_panel()
-    _, stepped, _ = stream(tmp_path / "stepped", feed_of(panel, missing=True))
-    with open_store(tmp_path / "warm", Smoothing()) as store:
+    _, stepped, _ = stream(tmp_path / "stepped", feed_of(panel, missing=True), window=window)
+    with open_store(tmp_path / "warm", Smoothing(), window=window) as store:
         assert Engine(Smoothing(), NUMBERED, store).warm(panel) == 3
-    assert kept(tmp_path / "warm", Smoothing()) == stepped
+    assert kept(tmp_path / "warm", Smoothing(), window=window) == stepped
 
 
 def test_a_warm_start_keeps_the_series_that_live_and_adds_the_others(tmp_path):

@@ -29,7 +29,7 @@ def hour(text: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("last_position", "last_y", "at", "y", "expected"),
+    ("last_position", "known_y", "at", "y", "expected"),
     [
         (5, 1.0, 6, 9.0, Arrival.NEXT),
         (5, 1.0, 7, 9.0, Arrival.GAP),
@@ -39,15 +39,26 @@ def hour(text: str) -> int:
         (5, np.nan, 5, np.nan, Arrival.DUPLICATE),
         (5, 1.0, 5, 2.0, Arrival.REVISION),
         (5, 1.0, 5, np.nan, Arrival.REVISION),
-        (5, np.nan, 5, 1.0, Arrival.REVISION),
-        (5, 1.0, 4, 1.0, Arrival.LATE),
+        (5, np.nan, 5, 1.0, Arrival.LATE),
+        (5, np.nan, 4, 1.0, Arrival.LATE),
+        (5, 3.0, 4, 1.0, Arrival.REVISION),
+        (5, 1.0, 4, 1.0, Arrival.DUPLICATE),
+        (5, 1.0, 3, 2.0, Arrival.REVISION),
+        (5, 1.0, 2, 1.0, Arrival.TOO_LATE),
+        (1, 9.0, 0, 9.0, Arrival.LATE),
         (NEVER, np.nan, -(10**15), 1.0, Arrival.UNKNOWN),
         (NEVER, np.nan, 10**15, np.nan, Arrival.UNKNOWN),
     ],
 )
-def test_an_observation_is_told_by_the_last_one_of_its_series(last_position, last_y, at, y, expected):
+def test_an_observation_is_told_by_what_its_series_was_stepped_through(last_position, known_y, at, y, expected):
     codes = classify_arrivals(
-        np.array([at]), np.array([y]), last_positions=np.array([last_position]), last_y=np.array([last_y]), max_gap=2
+        np.array([at]),
+        np.array([y]),
+        last_positions=np.array([last_position]),
+        first_positions=np.array([1 if last_position != NEVER else NEVER]),
+        known_y=np.array([known_y]),
+        max_gap=2,
+        window=3,
     )
     assert Arrival(codes[0]) is expected
 

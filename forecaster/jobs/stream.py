@@ -44,15 +44,19 @@ def stream(
             f"run {run.path.name!r} forecasts with covariates ({names}), and a feed carries values alone. "
             "Train a run for streams with --set inputs.known=[], or forecast with `forecast predict`."
         )
+    config = run.config.streaming
+    if emit_every is not None:
+        config = config.model_copy(update={"emit_every": emit_every})
     with (
         torch_threads(1),
         StateStore.open(
-            state, fingerprint=network.fingerprint, frequency=network.frequency, state_size=network.state_size
+            state,
+            fingerprint=network.fingerprint,
+            frequency=network.frequency,
+            state_size=network.state_size,
+            window=config.window(network.frequency),
         ) as store,
     ):
-        config = run.config.streaming
-        if emit_every is not None:
-            config = config.model_copy(update={"emit_every": emit_every})
         engine = Engine(network, network.frequency, store, config)
         if len(engine.series):
             say(f"{len(engine.series):,} series go on from {state}")

@@ -3,17 +3,21 @@
 For one micro-batch: classify -> step -> forecast if asked -> commit -> emit. How the feed was cut into micro-batches changes
 no bit of the state, of a forecast, or of a dead letter.
 
-What is promised. The state is committed before the forecasts of its micro-batch are emitted, and a micro-batch is committed
-whole or not at all. A kill between the two loses those forecasts, never their effect on the state, and no forecast is
-emitted twice for one observation. After a kill there are two ways on. A *whole* feed, given again from its beginning, is
-passed over up to the committed line, which is checked: nothing is counted twice, and each dead letter stands in the file
-once. Any other feed may overlap with what was committed: the last observation of a series is recognised as a duplicate, the
-ones before it as late; the state stays as it is, but the late ones are counted and written to the dead letters again, since
-only the last value of a series is known and an older one cannot be told from a correction.
+What is promised. A micro-batch is committed whole or not at all, with the place in the feed that follows it: nothing that was
+accepted is lost or taken in twice. Where the output is a file of the stream's own, it is written first, committed with its
+length, and cut back to that length when a stream begins: after any number of kills it holds what one unbroken stream would
+have written. Where it is a pipe, forecasts are emitted after the commit: a kill between the two loses those forecasts, never
+their effect on the state.
+
+After a kill there are two ways on. A *whole* feed, given again from its beginning, is passed over up to the committed line,
+which is checked. Any other feed may overlap with what was committed: within the window that is open to revisions, what is sent
+again is a duplicate; what is older is too late, and a dead letter.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +28,25 @@ from forecaster.forecast import Forecast, State, Stepper, warm_state
 from forecaster.frequency import Frequency, Positions
 from forecaster.series import Panel, Values
 from forecaster.streaming.arrivals import Arrivals
-from forecaster.streaming.lateness import NEVER, Arrival, DeadLetter, classify_arrivals, longest_gap, warming_length
-from forecaster.streaming.live import LiveForecast, Progress
+from forecaster.streaming.lateness import (
+    Arrival,
+    DeadLetter,
+    classify_arrivals,
+    longest_gap,
+    revision_length,
+    warming_length,
+)
+from forecaster.streaming.live import LiveForecast, LiveSeries, Progress
+from forecaster.streaming.shards import SHARD, shard_count
 from forecaster.streaming.sinks import DeadLetters, Labels
 from forecaster.streaming.state import StateStore
-
-Indices = NDArray[np.int64]
+from forecaster.streaming.stepping import Indices, begin_from, take_in, turns
 
 MISSING = "missing"  # observations that were stepped without a value
+BEHIND = "behind"  # observations that were next for their series, when another was further on
 FORECASTS = "forecasts"
 NOT_FINITE = "not_finite"  # forecasts with a number that is none, written as null
+NO_POSITIONS: Positions = np.empty(0, np.int64)
 
 
 class StreamingConfig(BaseModel):
@@ -41,11 +54,20 @@ class StreamingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_batch: int = Field(4096, ge=1, description="observations in one micro-batch, and so in one commit, at most")
+    max_batch: int = Field(16_384, ge=1, description="observations in one micro-batch, and so in one commit, at most")
     max_latency_ms: float = Field(20.0, ge=0, description="how long an observation waits for others to share its commit")
     emit_every: int = Field(1, ge=0, description="forecast with every k-th value of a series; 0: never")
+    emit_at: int = Field(1, ge=1, description="forecast at every k-th position of the calendar alone, such as 24 of hours")
     max_gap: int | None = Field(None, ge=0, description="missing steps to step through, at most; null: two years, 50 to 10,000")
+    revision_window: int | None = Field(
+        None, ge=0, le=10_000, description="last positions that may still change; null: one season, at most 32"
+    )
+    unknown: Literal["begin", "refuse"] = Field("begin", description="what a series that is not known does")
     warming_steps: int | None = Field(None, ge=0, description="values until a series is warm; null: one season, at least 2")
+
+    def window(self, frequency: Frequency) -> int:
+        """How many of the last positions may still change."""
+        return revision_length(frequency) if self.revision_window is None else self.revision_window
 
 
 class Engine:
@@ -58,13 +80,14 @@ class Engine:
         self.config = config or StreamingConfig()
         self.stepper = stepper
         self.frequency = frequency
-        self.series, self.progress = store.load()
+        self.series, self.progress = store.load(stepper.initial_state, self._take_in_again)
         self.dead_letters = DeadLetters(store.directory / "dead_letters.ndjson", committed_bytes=self.progress.dead_letter_bytes)
         self._store = store
         self._labels = Labels(frequency)
         self._max_gap = longest_gap(frequency) if self.config.max_gap is None else self.config.max_gap
         steps = self.config.warming_steps
         self._warming_steps = warming_length(frequency) if steps is None else steps
+        self._taken: _Taken | None = None
 
     def warm(self, panel: Panel, *, build: Callable[[Panel], State] | None = None) -> int:
         """Begin the panel's series from their stored history, in one commit; returns how many were new.
@@ -79,138 +102,186 @@ class Engine:
         unknown = panel.select([b for b, unique_id in enumerate(panel.ids) if unique_id not in self.series.slots])
         if not len(unknown):
             return 0
-        state = warm_state(self.stepper, unknown) if build is None else build(unknown)
-        slots = self.series.add(unknown.ids, state)
-        self.series.positions[slots] = unknown.ends
-        self.series.y[slots] = unknown.values[unknown.offsets[1:] - 1]
-        self.series.counts[slots] = np.add.reduceat(~np.isnan(unknown.values), unknown.offsets[:-1], dtype=np.int64)
-        self._commit(slots, replace(self.progress, series=len(self.series)))
+        known = len(self.series)
+        begin_from(self.series, self.stepper, unknown, build or partial(warm_state, self.stepper))
+        newest = max(self.progress.newest, int(unknown.ends.max()))
+        progress = replace(self.progress, series=len(self.series), newest=newest)
+        self._store.snapshot(self.series, range(known // SHARD, shard_count(len(self.series))), progress)
+        self.progress = progress
         return len(unknown)
 
     def advance(self, arrivals: Arrivals) -> LiveForecast:
-        """Take in a micro-batch: what came of it is committed when this returns; the forecasts are for the caller to emit.
+        """Take in a micro-batch and commit it; the forecasts are for the caller to emit. Raises StateError as `commit` does."""
+        live = self.take_in(arrivals)
+        self.commit()
+        return live
 
-        Raises StateError when the disk refuses; nothing of the micro-batch is then kept, and the engine must be made anew.
-        """
+    def take_in(self, arrivals: Arrivals) -> LiveForecast:
+        """Step through a micro-batch in memory; `commit` must follow before the next."""
         try:
             return self._take_in(arrivals)
         except BaseException:
             self._store.close()  # memory may be ahead of the disk, and only a new start is sound
             raise
 
+    def commit(self, *, output_bytes: int = 0) -> None:
+        """Write down the micro-batch that was taken in, and how long the output is by now.
+
+        Raises StateError when the disk refuses; nothing of the micro-batch is then kept, and the engine must be made anew.
+        """
+        taken, self._taken = self._taken, None
+        if taken is None:
+            return
+        progress = replace(taken.progress, output_bytes=output_bytes)
+        self._store.commit(
+            self.series, progress, new=taken.new, slots=taken.slots, positions=taken.positions, values=taken.values
+        )
+        self.progress = progress
+
+    def rest(self) -> None:
+        """Leave a snapshot behind where a restart would have much to take in again."""
+        if self._store.logged > len(self.series):
+            self._store.snapshot(self.series)
+
     def _take_in(self, arrivals: Arrivals) -> LiveForecast:
-        slots = self._slots_of(arrivals.ids)
-        codes = np.empty(len(arrivals), np.int8)
-        parts: list[tuple[Indices, NDArray[np.int64], Values]] = []
+        slots, new = self._slots_of(arrivals)
+        codes = np.full(len(arrivals), Arrival.STRANGER, np.int8)
+        parts: list[Part] = []
         letters = list(arrivals.rejected)
-        for turn in turns(slots):
+        is_known = slots >= 0
+        letters += self._letters(arrivals, np.flatnonzero(~is_known), codes[~is_known], NO_POSITIONS)
+        known = np.flatnonzero(is_known)
+        for rows in turns(slots[known]):
+            turn = known[rows]
             at, positions, y = slots[turn], arrivals.positions[turn], arrivals.values[turn]
             last = self.series.positions[at]
-            codes[turn] = classify_arrivals(positions, y, last_positions=last, last_y=self.series.y[at], max_gap=self._max_gap)
+            codes[turn] = self._classify(at, positions, y)
             refused = codes[turn] > Arrival.DUPLICATE
             letters += self._letters(arrivals, turn[refused], codes[turn[refused]], last[refused])
             accepted = codes[turn] < Arrival.DUPLICATE
             if accepted.any():
-                self._step(at[accepted], positions[accepted], y[accepted])
+                take_in(self.series, self.stepper, at[accepted], positions[accepted], y[accepted])
                 parts.append(self._forecast(turn[accepted], at[accepted], y[accepted]))
         live = self._in_order(arrivals, parts)
         self.dead_letters.write(sorted(letters, key=lambda letter: letter.line))
         is_accepted = codes < Arrival.DUPLICATE
-        missing = int(np.isnan(arrivals.values[is_accepted]).sum())
-        self._commit(np.unique(slots[is_accepted]), self._after(arrivals, codes, live, missing))
+        self._taken = _Taken(
+            new,
+            slots[is_accepted],
+            arrivals.positions[is_accepted],
+            arrivals.values[is_accepted],
+            self._after(arrivals, codes, live),
+        )
         return live
+
+    def _take_in_again(self, series: LiveSeries, slots: Indices, positions: Positions, y: Values) -> None:
+        for turn in turns(slots):
+            take_in(series, self.stepper, slots[turn], positions[turn], y[turn])
 
     # -- one turn: at most one observation of each series ----------------------------------------------------------------
 
-    def _slots_of(self, ids: Sequence[str]) -> Indices:
+    def _slots_of(self, arrivals: Arrivals) -> tuple[Indices, list[str]]:
+        """The slot of each observation, -1 where its series is not known and may not begin; and the ids that begin."""
         known = self.series.slots
-        unknown = [unique_id for unique_id in dict.fromkeys(ids) if unique_id not in known]
-        if unknown:
-            self.series.add(unknown, self.stepper.initial_state(len(unknown)))
-        return np.array([known[unique_id] for unique_id in ids], dtype=np.int64)
+        new = [unique_id for unique_id in dict.fromkeys(arrivals.ids) if unique_id not in known]
+        if new and self.config.unknown == "refuse":
+            return np.array([known.get(unique_id, -1) for unique_id in arrivals.ids], dtype=np.int64), []
+        if new:
+            self.series.add(new, self.stepper.initial_state(len(new)))
+        return np.fromiter(map(known.__getitem__, arrivals.ids), dtype=np.int64, count=len(arrivals)), new
 
-    def _step(self, slots: Indices, positions: Positions, y: Values) -> None:
-        """Move each slot to its position, through the positions that are missing in between."""
-        state, last = self.series.state[slots], self.series.positions[slots]
-        missing = np.where(last != NEVER, positions - last - 1, 0)
-        for k in range(int(missing.max())):
-            behind = np.flatnonzero(missing > k)
-            state[behind] = self.stepper.step(state[behind], np.full(len(behind), np.nan), last[behind] + 1 + k)
-        self.series.move(slots, self.stepper.step(state, y, positions), positions=positions, y=y)
+    def _classify(self, slots: Indices, positions: Positions, y: Values) -> NDArray[np.int8]:
+        return classify_arrivals(
+            positions,
+            y,
+            last_positions=self.series.positions[slots],
+            first_positions=self.series.firsts[slots],
+            known_y=self.series.known_values(slots, positions),
+            max_gap=self._max_gap,
+            window=self.series.window,
+        )
 
-    def _forecast(self, turn: Indices, slots: Indices, y: Values) -> tuple[Indices, NDArray[np.int64], Values]:
-        """Indices of the observations that ask for a forecast, the values their series have shown, and the forecasts."""
-        every, counts = self.config.emit_every, self.series.counts[slots]
+    def _forecast(self, turn: Indices, slots: Indices, y: Values) -> "Part":
+        """The forecasts of the observations of a turn that ask for one, each from the last position of its series."""
+        every, counts, origins = self.config.emit_every, self.series.counts[slots], self.series.positions[slots]
         if every == 1:
             asks = np.ones(len(slots), dtype=bool)
         else:
             asks = ~np.isnan(y) & (counts % every == 0) if every else np.zeros(len(slots), dtype=bool)
+        asks &= origins % self.config.emit_at == 0
         if not asks.any():
-            return turn[asks], counts[asks], np.empty((0, self.stepper.horizon, len(self.stepper.quantiles)))
-        asking = slots[asks]
-        return turn[asks], counts[asks], self.stepper.forecast(self.series.state[asking], self.series.positions[asking])
+            values = np.empty((0, self.stepper.horizon, len(self.stepper.quantiles)))
+        else:
+            values = self.stepper.forecast(self.series.state[slots[asks]], origins[asks])
+        return turn[asks], origins[asks], counts[asks], values
 
-    def _in_order(self, arrivals: Arrivals, parts: list[tuple[Indices, NDArray[np.int64], Values]]) -> LiveForecast:
+    def _in_order(self, arrivals: Arrivals, parts: list["Part"]) -> LiveForecast:
         """The forecasts of all turns in the order of the observations that asked for them."""
-        empty = np.empty((0, self.stepper.horizon, len(self.stepper.quantiles)))
-        index = np.concatenate([np.empty(0, np.int64), *(part[0] for part in parts)])
-        order = np.argsort(index)
-        index = index[order]
-        counts = np.concatenate([np.empty(0, np.int64), *(part[1] for part in parts)])[order]
-        values = np.concatenate([empty, *(part[2] for part in parts)])[order]
-        ids = tuple(arrivals.ids[i] for i in index.tolist())
-        forecast = Forecast(ids, arrivals.positions[index], self.stepper.quantiles, values, self.frequency, {})
+        nothing = np.empty((0, self.stepper.horizon, len(self.stepper.quantiles)))
+        index, origins, counts, values = parts[0] if parts else (NO_POSITIONS, NO_POSITIONS, NO_POSITIONS, nothing)
+        if len(parts) > 1:
+            index, origins, counts, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+            order = np.argsort(index)
+            index, origins, counts, values = index[order], origins[order], counts[order], values[order]
+        ids = tuple([arrivals.ids[i] for i in index.tolist()])
+        forecast = Forecast(ids, origins, self.stepper.quantiles, values, self.frequency, {})
         return LiveForecast(forecast, counts, counts < self._warming_steps)
 
     # -- what is written down --------------------------------------------------------------------------------------------
 
     def _letters(self, arrivals: Arrivals, turn: Indices, codes: NDArray[np.int8], last: Positions) -> list[DeadLetter]:
-        """Dead letters for observations that came at the wrong time, given the last positions of their series."""
+        """Dead letters for observations that were not stepped, given the last positions of their series."""
         if not len(turn):
             return []
-        rows = zip(turn.tolist(), map(Arrival, codes), self._labels.read(arrivals.positions[turn]), strict=True)
-        before = self._labels.read(last)
-        steps = (arrivals.positions[turn] - last).tolist()
+        labels = self._labels.read(arrivals.positions[turn])
+        before = self._labels.read(last) if len(last) else labels
         letters = []
-        for (i, arrival, label), last_label, ahead in zip(rows, before, steps, strict=True):
-            if arrival is Arrival.LATE:
-                reason = (
-                    f"{label} came after {last_label} had been stepped; expected later ones. What is past is not stepped again."
-                )
-            elif arrival is Arrival.REVISION:
-                reason = f"{label} had another value before; expected the same one or a later time. The first value stands."
+        for n, (i, arrival) in enumerate(zip(turn.tolist(), map(Arrival, codes), strict=True)):
+            if arrival is Arrival.TOO_LATE:
+                steps = int(last[n] - arrivals.positions[i])
+                reason = f"{labels[n]} came when {before[n]} had been stepped, {steps:,} later; expected one of the last "
+                reason += f"{self.series.window:,} positions, which may still change. Widen streaming.revision_window, or begin "
+                reason += "again from the mended panel."
+            elif arrival is Arrival.STRANGER:
+                reason = "it is not one of the stream's series; expected those alone. Mend the name, or let unknown series begin."
             else:
-                reason = f"{label} lies {ahead:,} steps after {last_label}; expected at most {self._max_gap:,} missing ones. "
+                steps = int(arrivals.positions[i] - last[n])
+                reason = f"{labels[n]} lies {steps:,} steps after {before[n]}; expected at most {self._max_gap:,} missing ones. "
                 reason += "Mend the date, or raise max_gap if the series was silent for so long."
             letters.append(
                 DeadLetter(int(arrivals.lines[i]), arrival, f"series {arrivals.ids[i]!r}: {reason}", arrivals.original(i))
             )
         return letters
 
-    def _after(self, arrivals: Arrivals, codes: NDArray[np.int8], live: LiveForecast, missing: int) -> Progress:
+    def _after(self, arrivals: Arrivals, codes: NDArray[np.int8], live: LiveForecast) -> Progress:
+        """The progress that this micro-batch makes."""
         rejected = np.bincount([letter.arrival for letter in arrivals.rejected], minlength=len(Arrival))
         tally = rejected + np.bincount(codes, minlength=len(Arrival))
         counts = {arrival.label: int(tally[arrival]) for arrival in Arrival}
-        counts |= {MISSING: missing, FORECASTS: len(live)}
-        counts[NOT_FINITE] = int((~np.isfinite(live.forecast.values)).any(axis=(1, 2)).sum())
+        is_ahead = codes <= Arrival.UNKNOWN
+        ahead = arrivals.positions[is_ahead]
+        newest = np.maximum.accumulate(np.concatenate([[self.progress.newest], ahead]))
+        counts |= {
+            MISSING: int(np.isnan(arrivals.values[codes < Arrival.DUPLICATE]).sum()),
+            BEHIND: int((ahead < newest[:-1]).sum()),
+            FORECASTS: len(live),
+            NOT_FINITE: int((~np.isfinite(live.forecast.values)).any(axis=(1, 2)).sum()),
+        }
         total = {name: self.progress.counts.get(name, 0) + count for name, count in counts.items()}
-        return Progress(arrivals.feed, total, self.dead_letters.length, len(self.series))
-
-    def _commit(self, slots: Indices, progress: Progress) -> None:
-        self._store.commit(self.series, slots, progress)
-        self.progress = progress
+        return Progress(
+            arrivals.feed, total, dead_letter_bytes=self.dead_letters.length, series=len(self.series), newest=int(newest[-1])
+        )
 
 
-def turns(slots: Indices) -> Iterator[Indices]:
-    """The observations [N] of a micro-batch in turns: the first of each series, the second of each, and so on.
+Part = tuple[Indices, Positions, NDArray[np.int64], Values]  # indices of observations, origins, values seen, forecasts
 
-    >>> [turn.tolist() for turn in turns(np.array([7, 3, 7, 7, 3]))]
-    [[0, 1], [2, 4], [3]]
-    """
-    order = np.argsort(slots, kind="stable")
-    grouped = slots[order]
-    begins = np.flatnonzero(np.diff(grouped, prepend=-1))
-    rank = np.empty(len(slots), np.int64)
-    rank[order] = np.arange(len(slots)) - np.repeat(begins, np.diff(np.append(begins, len(slots))))
-    by_rank = np.argsort(rank, kind="stable")
-    yield from np.split(by_rank, np.cumsum(np.bincount(rank))[:-1]) if len(slots) else ()
+
+@dataclass(frozen=True)
+class _Taken:
+    """A micro-batch that was taken in and is not committed yet."""
+
+    new: list[str]
+    slots: Indices
+    positions: Positions
+    values: Values
+    progress: Progress

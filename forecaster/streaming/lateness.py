@@ -1,7 +1,7 @@
 """When an observation arrives, and what that makes of it.
 
-Only a series' last position and last value are known here, so whatever lies before the last position is late, whether it
-is old news or a correction, and only the last value can be told to be a duplicate or a revision.
+A series' last `window` positions may still change: what arrives for one of them is late, a revision or a duplicate. What lies
+before them is settled.
 """
 
 from dataclasses import dataclass
@@ -19,20 +19,23 @@ NEVER = np.iinfo(np.int64).min  # the last position of a series of which nothing
 MOST_MISSING_STEPS = 10_000
 LEAST_MISSING_STEPS = 50
 NUMBERED_MISSING_STEPS = 1_000
+LONGEST_WINDOW = 32
 
 
 class Arrival(IntEnum):
-    """What an observation is to its series. The first three are stepped, the fourth is ignored, the others are dead letters."""
+    """What an observation is to its series. Up to REVISION it is stepped; a duplicate is ignored; the others are dead letters."""
 
     NEXT = 0  # one position after the last
     GAP = 1  # further on: the missing positions are stepped through first
     UNKNOWN = 2  # the first of a series that was not known
-    DUPLICATE = 3  # the last position and the last value again
-    REVISION = 4  # the last position with another value
-    LATE = 5  # before the last position
-    TOO_FAR = 6  # so far ahead that a wrong date is likelier than a silence
-    MISALIGNED = 7  # between two positions of the calendar
-    MALFORMED = 8  # cannot be read
+    LATE = 3  # for a position that was stepped without a value, or before the first: the series is wound back and steps again
+    REVISION = 4  # for a position that had another value: likewise
+    DUPLICATE = 5  # the value that the position has
+    TOO_LATE = 6  # for a position that is settled
+    TOO_FAR = 7  # so far ahead that a wrong date is likelier than a silence
+    STRANGER = 8  # of a series that is not known, where none is to begin
+    MISALIGNED = 9  # between two positions of the calendar
+    MALFORMED = 10  # cannot be read
 
     @property
     def label(self) -> str:
@@ -55,30 +58,50 @@ class DeadLetter:
 
 
 def classify_arrivals(
-    positions: Positions, y: Values, *, last_positions: Positions, last_y: Values, max_gap: int
+    positions: Positions,
+    y: Values,
+    *,
+    last_positions: Positions,
+    first_positions: Positions,
+    known_y: Values,
+    max_gap: int,
+    window: int,
 ) -> NDArray[np.int8]:
-    """What each observation [N] is to its series, as `Arrival` codes, given the last of that series; no two of one series.
+    """What each observation [N] is to its series, as `Arrival` codes; no two of one series.
 
-    A series of which nothing was seen has the last position `NEVER`. Two missing values (NaN) count as the same value.
-    At most `max_gap` positions may be missing in between.
+    `last_positions` and `first_positions` [N] say what the series has been stepped through, both `NEVER` where nothing was;
+    `known_y` [N] is the value that the position was stepped with, read where it is the last position or one of the last
+    `window`. Two missing values (NaN) count as the same value. At most `max_gap` positions may be missing in between.
 
     >>> codes = classify_arrivals(
-    ...     np.array([6, 8, 5, 5, 4, 99]), np.full(6, 1.0), last_positions=np.full(6, 5), last_y=np.array([1.0] * 3 + [2.0] * 3),
-    ...     max_gap=10)
+    ...     np.array([6, 8, 5, 5, 4, 2, 99]), np.full(7, 1.0), last_positions=np.full(7, 5), first_positions=np.zeros(7, int),
+    ...     known_y=np.array([0, 0, 1.0, 2.0, np.nan, 0, 0]), max_gap=10, window=3)
     >>> [Arrival(code).label for code in codes]
-    ['next', 'gap', 'duplicate', 'revision', 'late', 'too_far']
+    ['next', 'gap', 'duplicate', 'revision', 'late', 'too_late', 'too_far']
     """
     is_known = last_positions != NEVER
     ahead = positions - np.where(is_known, last_positions, positions - 1)
-    is_same = (y == last_y) | (np.isnan(y) & np.isnan(last_y))
+    had_none = np.isnan(known_y) | (positions < first_positions)
+    is_same = ((y == known_y) | (np.isnan(y) & np.isnan(known_y))) & (positions >= first_positions)
     codes = np.full(len(positions), Arrival.NEXT, dtype=np.int8)
     codes[ahead > 1] = Arrival.GAP
     codes[ahead > max_gap + 1] = Arrival.TOO_FAR
-    codes[ahead < 0] = Arrival.LATE
-    codes[(ahead == 0) & is_same] = Arrival.DUPLICATE
-    codes[(ahead == 0) & ~is_same] = Arrival.REVISION
+    is_open = (ahead <= 0) & (ahead > -window)
+    codes[ahead <= 0] = Arrival.TOO_LATE
+    codes[is_open & had_none] = Arrival.LATE
+    codes[is_open & ~had_none] = Arrival.REVISION
+    codes[(is_open | (ahead == 0)) & is_same] = Arrival.DUPLICATE
     codes[~is_known] = Arrival.UNKNOWN
     return codes
+
+
+def revision_length(frequency: Frequency) -> int:
+    """How many of the last positions may still change, unless the user says: a season, at most 32.
+
+    >>> revision_length(Frequency("h")), revision_length(Frequency("5min")), revision_length(Frequency("YS"))
+    (24, 32, 1)
+    """
+    return min(frequency.season_length, LONGEST_WINDOW)
 
 
 def longest_gap(frequency: Frequency) -> int:

@@ -37,12 +37,18 @@ class FeedPosition:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a stream has done since its state was made: its feed, its counters, and the committed length of its dead letters."""
+    """What a stream has done since its state was made.
+
+    Its feed, its counters, the committed lengths of its dead letters and of its output (where that is a file of its own), how
+    many series it knows, and the newest position of any.
+    """
 
     feed: FeedPosition = FeedPosition()
     counts: dict[str, int] = field(default_factory=dict)
     dead_letter_bytes: int = 0
+    output_bytes: int = 0
     series: int = 0
+    newest: int = NEVER
 
 
 @dataclass(frozen=True)
@@ -61,18 +67,28 @@ class LiveForecast:
 
 
 class LiveSeries:
-    """The series of a stream, each in a slot: last position, number of values seen, last value, and state [B, S].
+    """The series of a stream, each in a slot, in arrays with a row for each slot.
 
+    `positions`, `firsts`: the last and the first position stepped; `counts`: values seen; `state` [B, S].
+    So that one of the last `window` positions can change, `recent` [B, R] holds the last values (R is twice the window; position
+    p lies in column p % R), and `kept` [B, 2, S] two older states, from after `kept_positions` [B, 2]: the newer one follows
+    every `window` steps from the first, and the older one is always old enough to begin again from.
     A slot is given when an id is first met and never changes.
     """
 
-    def __init__(self, state_size: int) -> None:
+    ARRAYS = ("positions", "firsts", "counts", "recent", "state", "kept_positions", "kept")
+
+    def __init__(self, state_size: int, *, window: int = 0) -> None:
+        self.window = window
         self.ids: list[str] = []
         self.slots: dict[str, int] = {}
         self.positions: Positions = np.empty(0, np.int64)
+        self.firsts: Positions = np.empty(0, np.int64)
         self.counts: NDArray[np.int64] = np.empty(0, np.int64)
-        self.y: Values = np.empty(0)
+        self.recent: Values = np.empty((0, max(2 * window, 1)))
         self.state: State = np.empty((0, state_size), np.float32)
+        self.kept_positions: NDArray[np.int64] = np.empty((0, 2 if window else 0), np.int64)
+        self.kept: State = np.empty((0, 2 if window else 0, state_size), np.float32)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,25 +96,25 @@ class LiveSeries:
     def add(self, ids: Sequence[str], state: State) -> NDArray[np.int64]:
         """New slots [N] for ids that have none, with their first state [N, S] and nothing seen."""
         first, stop = len(self.ids), len(self.ids) + len(ids)
-        self._make_room(stop)
+        self.make_room(stop)
         self.ids.extend(ids)
         self.slots.update(zip(ids, range(first, stop), strict=True))
         rows = np.arange(first, stop)
-        self.positions[rows], self.counts[rows], self.y[rows], self.state[rows] = NEVER, 0, np.nan, state
+        self.positions[rows], self.firsts[rows], self.counts[rows] = NEVER, NEVER, 0
+        self.recent[rows], self.state[rows] = np.nan, state
+        self.kept[rows], self.kept_positions[rows] = state[:, None], NEVER
         return rows
 
-    def move(self, slots: NDArray[np.int64], state: State, *, positions: Positions, y: Values) -> None:
-        """Take in one more observation of each slot."""
-        self.state[slots] = state
-        self.positions[slots] = positions
-        self.y[slots] = y
-        self.counts[slots] += ~np.isnan(y)
+    def known_values(self, slots: NDArray[np.int64], positions: Positions) -> Values:
+        """The values [N] that these positions were stepped with; they mean something within the window alone."""
+        return np.asarray(self.recent[slots, positions % self.recent.shape[1]])
 
-    def _make_room(self, size: int) -> None:
+    def make_room(self, size: int) -> None:
+        """Arrays for at least so many slots."""
         if size <= len(self.positions):
             return
         room = max(size, 2 * len(self.positions), 64)
-        for name in ("positions", "counts", "y", "state"):
+        for name in self.ARRAYS:
             whole = getattr(self, name)
             larger = np.empty((room, *whole.shape[1:]), whole.dtype)
             larger[: len(self)] = whole[: len(self)]

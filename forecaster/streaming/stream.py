@@ -4,19 +4,38 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from forecaster.streaming.arrivals import Arrivals
-from forecaster.streaming.engine import FORECASTS, MISSING, NOT_FINITE, Engine
+from forecaster.streaming.engine import BEHIND, FORECASTS, MISSING, NOT_FINITE, Engine
 from forecaster.streaming.lateness import Arrival
 from forecaster.streaming.live import LiveForecast
 
 
 class Sink(Protocol):
-    """Where forecasts go."""
+    """Where forecasts go.
+
+    One that `is_cut_back` is a file of the stream's own: it is written and synced before its micro-batch is committed, and its
+    `length` is committed with it. Any other is emitted to after the commit.
+    """
+
+    @property
+    def is_cut_back(self) -> bool:
+        """Whether the sink begins at the committed length."""
 
     def emit(self, live: LiveForecast) -> None:
         """Pass them on; raises BrokenPipeError when nobody takes them any more."""
+
+
+class FileSink(Sink, Protocol):
+    """A sink that is cut back to its committed length when a stream begins."""
+
+    @property
+    def length(self) -> int:
+        """Bytes written so far."""
+
+    def sync(self) -> None:
+        """Bring what was emitted to the disk."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +44,7 @@ class StreamSummary:
 
     counts: dict[str, int]
     missing: int
+    behind: int
     forecasts: int
     not_finite: int
     series: int
@@ -47,6 +67,8 @@ class StreamSummary:
         lines += [f"  {name.replace('_', ' ')}: {count:,}" for name, count in self.counts.items() if count]
         if self.missing:
             lines.append(f"  stepped without a value: {self.missing:,}")
+        if self.behind:
+            lines.append(f"  behind another series: {self.behind:,}")
         if self.not_finite:
             lines.append(f"{self.not_finite:,} forecasts had numbers that are none; they stand as null")
         if dead := sum(self.counts[arrival.label] for arrival in Arrival if arrival > Arrival.DUPLICATE):
@@ -69,20 +91,22 @@ def stream_forecasts(
     reader_left = False
     arrived = 0
     for arrivals in source:
-        live = engine.advance(arrivals)
+        live = engine.take_in(arrivals)
         arrived += len(arrivals) + len(arrivals.rejected)
         if progress is not None:
             progress(arrived, 0, "observations")
         try:
-            sink.emit(live)
+            _commit_and_emit(engine, live, sink)
         except BrokenPipeError:
             reader_left = True
             break
+    engine.rest()
     after = engine.progress.counts
     counts = {name: count - before.get(name, 0) for name, count in after.items()}
     return StreamSummary(
         counts={arrival.label: counts.get(arrival.label, 0) for arrival in Arrival},
         missing=counts.get(MISSING, 0),
+        behind=counts.get(BEHIND, 0),
         forecasts=counts.get(FORECASTS, 0),
         not_finite=counts.get(NOT_FINITE, 0),
         series=len(engine.series),
@@ -90,3 +114,14 @@ def stream_forecasts(
         dead_letters=engine.dead_letters.path,
         reader_left=reader_left,
     )
+
+
+def _commit_and_emit(engine: Engine, live: LiveForecast, sink: Sink) -> None:
+    if sink.is_cut_back:
+        own = cast(FileSink, sink)
+        own.emit(live)
+        own.sync()
+        engine.commit(output_bytes=own.length)
+    else:
+        engine.commit()
+        sink.emit(live)

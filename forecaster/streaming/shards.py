@@ -1,0 +1,61 @@
+"""Snapshots of live series: a file for each shard of slots, written beside and renamed, with a checksum over the whole."""
+
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from forecaster.streaming.live import LiveSeries
+
+SHARD = 4096  # slots in one file: some MB, and so some ms of one commit
+MAGIC = b"FCS2"
+
+
+def shard_count(series: int) -> int:
+    """How many shards hold so many series.
+
+    >>> shard_count(0), shard_count(4096), shard_count(4097)
+    (0, 1, 2)
+    """
+    return -(-series // SHARD)
+
+
+def write_shard(path: Path, series: LiveSeries, shard: int) -> int:
+    """Write the shard's rows; returns their checksum. Raises OSError; the file is whole, and on the disk, or not there."""
+    rows = slice(shard * SHARD, min((shard + 1) * SHARD, len(series)))
+    arrays = {name: np.ascontiguousarray(getattr(series, name)[rows]) for name in LiveSeries.ARRAYS}
+    layout = {name: [array.dtype.newbyteorder("<").str, list(array.shape)] for name, array in arrays.items()}
+    head = orjson.dumps({"ids": series.ids[rows], "arrays": layout})
+    parts: list[bytes | memoryview] = [MAGIC, len(head).to_bytes(8, "little"), head]
+    parts += [array.astype(array.dtype.newbyteorder("<"), copy=False).data.cast("B") for array in arrays.values() if array.size]
+    checksum = 0
+    beside = path.with_name(f"{path.name}.part")
+    with beside.open("wb") as file:
+        for part in parts:
+            checksum = zlib.crc32(part, checksum)
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    return checksum
+
+
+def read_shard(path: Path, series: LiveSeries, shard: int, checksum: int) -> list[str]:
+    """Fill the shard's rows of the arrays; returns the ids. Raises ValueError where the file is not what was written."""
+    data = path.read_bytes()
+    if zlib.crc32(data) != checksum or data[:4] != MAGIC:
+        raise ValueError("checksum")
+    at = 12 + int.from_bytes(data[4:12], "little")
+    head = orjson.loads(data[12:at])
+    ids: list[str] = head["ids"]
+    first = shard * SHARD
+    for name, (dtype, shape) in head["arrays"].items():
+        array = np.frombuffer(data, dtype, int(np.prod(shape)), at).reshape(shape)
+        at += array.nbytes
+        target = getattr(series, name)
+        if array.shape[1:] != target.shape[1:]:
+            raise ValueError("shape")
+        target[first : first + len(ids)] = array
+    return ids
