@@ -8,7 +8,7 @@ from cells_loops import RUNGS, random_cell
 from torch import Tensor, nn
 
 from forecaster.models.network import torch_threads
-from forecaster.models.recurrent import TILE
+from forecaster.models.tiles import TILE
 
 LENGTH = 150  # more than two blocks of a walk without gradients
 

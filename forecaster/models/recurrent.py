@@ -1,14 +1,15 @@
 """The recurrent forecaster behind both doors: whole panels at once, or one observation at a time, to the same bits.
 
 A series' state is the scaler's numbers, then the cell's, then what never changes in the series. Elementwise arithmetic gives the
-same bits in any batch; matrix products do not (torch picks another kernel for few rows), so the network always sees tiles of
-`TILE` rows, the last one filled up with zeros. Windows, single steps and uneven chunks then agree with `==`.
+same bits in any batch; matrix products do not, so the network always sees tiles of sizes that do (`tiles.py`), the last one filled
+up with zeros. Windows, single steps and uneven chunks then agree with `==`.
 Axes: B series, R rows of origins, T time steps, D inputs of a step, C of those beside the values or of a lead, S state size,
 L leads, Q quantiles.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,10 +22,12 @@ from forecaster.models.holt_winters import Float32
 from forecaster.models.inputs import Inputs
 from forecaster.models.network import ModelConfig, Network
 from forecaster.models.scaler import AGE, LOG, SPREAD, Scaler
+from forecaster.models.tiles import Tiles, filled
 from forecaster.models.track import track
 from forecaster.series import Origins, Panel, Values
 
-TILE = 32
+BLOCK = 4096  # rows whose states are worked on at once, so that they stay in the processor's cache; benchmarks/step_kernel.py
+WINDOW_TILE, WINDOW_STEPS = 128, 64  # series and steps of a window that a cell sees at once, for the same reason
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,8 @@ class Recurrent:
         rows_of = _rows_by_series(origins, len(panel))
         order = np.argsort(panel.lengths, kind="stable")
         order = order[[len(rows_of[b]) > 0 for b in order]]
-        for part in tiles(len(order)):
-            self._remember_at(panel, features, walk.age, series=order[part], rows_of=rows_of, known=origins.known, into=state)
+        for part, size in self._steps.cut(len(order), most=WINDOW_TILE):
+            self._remember_at(panel, features, walk.age, series=order[part], size=size, rows_of=rows_of, known=origins.known, into=state)
         state[state[:, AGE] == 0, self.memory] = 0
         return state
 
@@ -130,6 +133,7 @@ class Recurrent:
         age: Float32,
         *,
         series: NDArray[np.int64],
+        size: int,
         rows_of: list[NDArray[np.int64]],
         known: NDArray[np.int64],
         into: State,
@@ -148,48 +152,71 @@ class Recurrent:
                     panel.offsets[b] + skip[i] + before : min(panel.offsets[b] + skip[i] + stop, panel.offsets[b + 1])
                 ]
                 x[i, : len(chunk)] = chunk
-            _, memory = self._remember(x, memory)
+            for start in range(0, x.shape[1], WINDOW_STEPS):
+                memory = self._remember(x[:, start : start + WINDOW_STEPS], memory, size=size)
             before = int(stop)
             for i, b in enumerate(series):
                 into[rows_of[b][stops[i] == stop], self.memory] = memory[i]
 
+    @cached_property
+    def _steps(self) -> Tiles:
+        """The tiles in which the cell sees rows."""
+        inputs = self.scaler.feature_count + self.inputs.step_count
+        return Tiles(lambda x, memory: self.network.remember(x, memory)[1], ((1, inputs), (self.network.state_size,)))
+
+    @cached_property
+    def _speeches(self) -> Tiles:
+        """The tiles in which the head sees rows."""
+        shapes = (self.network.state_size,), (self.scaler.sight_count(self.horizon),), (self.horizon, self.inputs.lead_count)
+        return Tiles(lambda memory, sight, leads: self.network.speak(self.network.recall(memory), sight, leads), shapes)
+
     def _step(self, state: State, y: Values, beside: Float32) -> State:
         """The state [B, S] after one more position, which sees `beside` [B, C] of what is beside the values."""
-        scaled = self.scaler.step(state[:, : self.scaler.size], y)
+        after = np.empty_like(state)
         beside[:, beside.shape[1] - self.inputs.static_count :] = state[:, self.memory.stop :]
-        x = np.concatenate([self.scaler.features(scaled, ~np.isnan(y)), beside], axis=1)
-        after = np.concatenate([scaled, state[:, self.scaler.size :]], axis=1)
-        for rows in tiles(len(state)):
-            _, after[rows, self.memory] = self._remember(x[rows, None, :], state[rows, self.memory])
-        after[after[:, AGE] == 0, self.memory] = 0
+        for start in range(0, len(state), BLOCK):
+            block = slice(start, start + BLOCK)
+            self._step_block(state[block], y[block], beside[block], into=after[block])
         return after
+
+    def _step_block(self, state: State, y: Values, beside: Float32, *, into: State) -> None:
+        scaled = self.scaler.step(state[:, : self.scaler.size], y, into=into[:, : self.scaler.size])
+        features = self.scaler.feature_rows(scaled, ~np.isnan(y)).T
+        for rows, size in self._steps.cut(len(state)):
+            x = filled(features[rows], beside[rows], size=size)
+            with torch.inference_mode():
+                _, memory = self.network.remember(x[:, None], filled(state[rows, self.memory], size=size))
+            into[rows, self.memory] = memory.numpy()[: rows.stop - rows.start]
+        into[:, self.memory.stop :] = state[:, self.memory.stop :]
+        young = np.flatnonzero(scaled[:, AGE] == 0)
+        into[young, self.memory] = 0
+
+    def _remember(self, x: Float32, memory: Float32, *, size: int) -> Float32:
+        """The cell's state after x [B, T, D], for at most a tile of rows."""
+        with torch.inference_mode():
+            _, after = self.network.remember(filled(x, size=size), filled(memory, size=size))
+        return np.asarray(after.numpy()[: len(x)])
 
     def _forecast(self, state: State, leads: Float32) -> Values:
         """Quantiles [R, L, Q] from states [R, S], with what is known of the leads [R, L, C]."""
         values = np.empty((len(state), self.horizon, len(self.quantiles)))
-        for rows in tiles(len(state)):
+        for rows, size in self._speeches.cut(len(state)):
             part = state[rows]
             base = self.scaler.base_forecast(part, self.horizon)
-            v = base[:, :, None] + part[:, SPREAD, None, None] * self._speak(part, leads[rows])
-            values[rows] = self.scaler.restore(v, part[:, LOG] > 0)
+            change = self._speak(part, base, leads[rows], size=size)
+            change *= part[:, SPREAD, None, None]
+            change += base[:, :, None]
+            values[rows] = self.scaler.restore(change, part[:, LOG] > 0)
         values[state[:, AGE] == 0] = np.nan
         return values
 
-    def _remember(self, x: Float32, memory: Float32) -> tuple[Float32, Float32]:
-        """The cell's outputs and state after x, for at most a tile of rows."""
-        count = len(x)
+    def _speak(self, state: State, base: Float32, leads: Float32, *, size: int) -> Float32:
+        """Changes from the base [R, L], in spreads, for at most a tile of rows."""
+        sight = self.scaler.sight_from(state[:, : self.scaler.size], base)
         with torch.inference_mode():
-            outputs, after = self.network.remember(torch.from_numpy(_filled(x)), torch.from_numpy(_filled(memory)))
-        return outputs.numpy()[:count], after.numpy()[:count]
-
-    def _speak(self, state: State, leads: Float32) -> Float32:
-        """Changes from the base, in spreads, for at most a tile of rows."""
-        count, size = len(state), self.scaler.size
-        sight = self.scaler.sight(state[:, :size], self.horizon)
-        with torch.inference_mode():
-            memory = self.network.recall(torch.from_numpy(_filled(state[:, self.memory])))
-            out = self.network.speak(memory, torch.from_numpy(_filled(sight)), torch.from_numpy(_filled(leads)))
-        return np.asarray(out.numpy()[:count])
+            memory = self.network.recall(filled(state[:, self.memory], size=size))
+            out = self.network.speak(memory, filled(sight, size=size), filled(leads, size=size))
+        return np.asarray(out.numpy()[: len(state)])
 
     # -- beyond the horizon --------------------------------------------------------------------------------------------------
 
@@ -210,22 +237,6 @@ class Recurrent:
         own, before = (part - part[:, :, middle, None] for part in (block, last))
         spread = np.sign(own) * np.sqrt(own**2 + before**2)
         return np.concatenate([values, self.scaler.restore(block[:, :, middle, None] + spread, log)], axis=1)
-
-
-def tiles(count: int) -> Iterator[slice]:
-    """The rows of each tile of a batch of `count` rows.
-
-    >>> [(rows.start, rows.stop) for rows in tiles(40)]
-    [(0, 32), (32, 40)]
-    """
-    return (slice(start, min(start + TILE, count)) for start in range(0, count, TILE))
-
-
-def _filled(rows: Float32) -> Float32:
-    """The rows [B, ...] in a contiguous tile, zeros below them."""
-    tile = np.zeros((TILE, *rows.shape[1:]), dtype=np.float32)
-    tile[: len(rows)] = rows
-    return tile
 
 
 def _rows_by_series(origins: Origins, count: int) -> list[NDArray[np.int64]]:

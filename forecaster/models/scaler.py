@@ -27,13 +27,14 @@ from forecaster.series import Panel, Values
 AGE, LOG, LEVEL, AMPLITUDE, SPREAD, SMOOTH, SLOPE, ERROR, SEASONS = range(9)
 CLIP = np.float32(10)  # no input and no ring value is further than this many amplitudes from the level
 OLD_AGE = np.float32(50)  # positions at which a series counts as half known
-CONTEXT = slice(-5, -1)  # the features that a head sees besides the ring: they follow from the state alone
+CONTEXT = slice(-5, -1)  # the features that a head sees besides the ring
 LEAST_SHARE = np.float32(1e-4)  # of a typical value: what is smaller is not told from rounding
 LEAST_LOG = np.float32(1e-5)  # of a logarithm: nor is this, near that of 1e30
 LEAST_SIZE = 1e-34  # of a plain value's spread, so that a share of it is still float32
 TINY = np.finfo(np.float32).tiny  # in place of the sizes of a series that has not begun
 UTMOST = 1e30  # no number is larger when a series leaves the logarithms
 UTMOST_LOG = 700.0  # nor further from zero when values are restored: what lies beyond is no float64
+ONE, ZERO = np.float32(1), np.float32(0)
 LONGEST_RING = 120  # above this a ring holds one season, below it two
 LEAST_RING = 8
 SERIES_TO_CHOOSE_BY = 200
@@ -78,79 +79,95 @@ class Scaler:
     def restore(self, v: NDArray[np.floating], log: NDArray[np.bool_]) -> Values:
         """Values [B, ...] in the unit of the data; `log` [B] says which series are in logarithms."""
         values = v.astype(np.float64)
-        values[log] = np.exp(np.ascontiguousarray(np.clip(values[log], -UTMOST_LOG, UTMOST_LOG)))
+        if log.all():
+            np.minimum(np.maximum(values, -UTMOST_LOG, out=values), UTMOST_LOG, out=values)
+            return np.exp(values, out=values)
+        if log.any():
+            values[log] = np.exp(np.ascontiguousarray(np.clip(values[log], -UTMOST_LOG, UTMOST_LOG)))
         return values
 
     def base_forecast(self, state: State, horizon: int) -> Float32:
         """What the smoothing says of each lead [B, L], in the unit of the state."""
-        season = state[:, SEASONS + np.arange(horizon) % self.base.length]
         path: Float32 = state[:, SMOOTH, None] + state[:, SLOPE, None] * self.base.path(horizon)
-        return path + season
+        if self.base.length == 1:
+            path += state[:, SEASONS, None]
+        for lead in range(0, horizon if self.base.length > 1 else 0, self.base.length):
+            turn = path[:, lead : lead + self.base.length]
+            turn += state[:, SEASONS : SEASONS + turn.shape[1]]
+        return path
 
-    def step(self, state: State, y: Values) -> State:
+    def step(self, state: State, y: Values, *, into: State | None = None) -> State:
         """The state after one more position; y [B] is NaN where nothing was observed.
 
         A missing value leaves level and spread as they are, and the ring repeats the value of one season ago. A series
-        that has not begun does not begin with a missing value.
+        that has not begun does not begin with a missing value. The state is written `into` other rows [B, size] if given.
         """
-        observed = ~np.isnan(y)
-        begun = state[:, AGE] > 0
-        after = self._translated(state, observed & begun & (y <= 0))
-        first = observed & ~begun
-        after[first, LOG] = (y[first] > 0) & (self.kind == "log")
-        log = after[:, LOG] > 0
+        after = np.empty((len(state), self.size), dtype=np.float32) if into is None else into
+        observed, begun = ~np.isnan(y), state[:, AGE] > 0
+        state = self._translated(state, observed & begun & (y <= 0))
+        numbers = state[:, :SEASONS].T.copy()  # a row for each: what follows runs through contiguous numbers
+        first = np.flatnonzero(observed & ~begun)
+        if len(first):
+            numbers[LOG, first] = (y[first] > 0) & (self.kind == "log")
+        log = numbers[LOG] > 0
         v = np.where(log, np.log(np.where(log & observed, y, 1.0)), y).astype(np.float32)
         v[~observed] = np.nan
-        ring = after[:, self.ring : self.size]
-        season_ago = ring[:, self.ring_size - self.base.length].copy()
-        filled = np.where(observed, v, season_ago)
-        ring[:, :-1] = ring[:, 1:].copy()
-        ring[:, -1] = filled
-        after[:, AGE] = age = np.where(begun | observed, state[:, AGE] + np.float32(1), np.float32(0))
-        weight = np.maximum(np.float32(self.alpha), np.float32(1) / np.maximum(age, np.float32(1)))
-        change = np.where(observed, weight, np.float32(0))
-        known = np.where(observed, v, np.float32(0))
-        after[:, LEVEL] += change * (known - after[:, LEVEL])
-        swing = np.where(observed, np.abs(v - after[:, LEVEL]), np.float32(0))
-        gone = np.where(observed, np.abs(v - season_ago), np.float32(0))
-        least = np.where(age > 0, self._least(after[:, LEVEL], log), np.float32(0))
-        after[:, AMPLITUDE] = np.maximum(after[:, AMPLITUDE] + change * (swing - after[:, AMPLITUDE]), least)
-        after[:, SPREAD] = np.maximum(after[:, SPREAD] + change * (gone - after[:, SPREAD]), least)
-        self._smooth(after, v, begun | observed)
-        after[first, LEVEL] = v[first]
-        after[first, AMPLITUDE] = after[first, SPREAD] = self._least(v[first], log[first])
-        after[first, self.ring : self.size] = v[first, None]
+        season_ago = state[:, self.size - self.base.length].copy()
+        alive = begun | observed
+        numbers[AGE] = np.where(alive, numbers[AGE] + ONE, ZERO)
+        self._scale(numbers, v, observed, season_ago=season_ago)
+        after[:, SEASONS : self.size - 1] = state[:, SEASONS + 1 : self.size]  # seasons and ring move on by one
+        after[:, self.size - 1] = np.where(observed, v, season_ago)
+        after[:, self.ring - 1] = self._smooth(numbers, v, alive, season=state[:, SEASONS].copy())
+        if len(first):
+            numbers[LEVEL, first] = v[first]
+            numbers[AMPLITUDE, first] = numbers[SPREAD, first] = self._least(v[first], log[first])
+            after[first, self.ring : self.size] = v[first, None]
+        after[:, :SEASONS] = numbers.T
         return after
 
-    def _smooth(self, after: State, v: Float32, begun: NDArray[np.bool_]) -> None:
-        """Move the base by one position, in place."""
+    def _scale(self, numbers: Float32, v: Float32, observed: NDArray[np.bool_], *, season_ago: Float32) -> None:
+        """Move level, amplitude and spread by one position, in place, in the rows of `numbers` [SEASONS, B]."""
+        age, level = numbers[AGE], numbers[LEVEL]
+        weight = np.maximum(np.float32(self.alpha), ONE / np.maximum(age, ONE))
+        change = np.where(observed, weight, ZERO)
+        known = np.where(observed, v, ZERO)
+        level += change * (known - level)
+        least = np.where(age > 0, self._least(level, numbers[LOG] > 0), ZERO)
+        for row, other in ((AMPLITUDE, level), (SPREAD, season_ago)):
+            size = np.where(observed, np.abs(v - other), ZERO)
+            np.maximum(numbers[row] + change * (size - numbers[row]), least, out=numbers[row])
+
+    def _smooth(self, numbers: Float32, v: Float32, alive: NDArray[np.bool_], *, season: Float32) -> Float32:
+        """Move the base by one position, in place, in the rows of `numbers` [SEASONS, B]; returns the season's number anew [B]."""
         base = self.base
         weights = tuple(np.float32(weight) for weight in (base.level, base.slope, base.season, base.damping))
-        seasons = after[:, SEASONS : self.ring]
-        age = np.maximum(after[:, AGE], np.float32(1))
-        now = smooth(after[:, SMOOTH], after[:, SLOPE], seasons[:, 0], v=v, age=age, weights=weights, length=base.length)
-        seasons[:, :-1] = seasons[:, 1:].copy()
-        for column, numbers in ((SMOOTH, now.level), (SLOPE, now.slope), (ERROR, now.error), (self.ring - 1, now.season)):
-            after[:, column] = np.where(begun, numbers, np.float32(0))
-        after[after[:, AGE] == 1, ERROR] = 0
+        age = np.maximum(numbers[AGE], ONE)
+        now = smooth(numbers[SMOOTH], numbers[SLOPE], season, v=v, age=age, weights=weights, length=base.length)
+        for row, moved in ((SMOOTH, now.level), (SLOPE, now.slope), (ERROR, now.error)):
+            numbers[row] = np.where(alive, moved, ZERO)
+        numbers[ERROR][numbers[AGE] == 1] = 0
+        return np.where(alive, now.season, ZERO)
 
     def _translated(self, state: State, crossed: NDArray[np.bool_]) -> State:
-        """A copy of the state, from logarithms to plain values where a series in logarithms has `crossed` zero.
+        """The state, as a copy from logarithms to plain values where a series in logarithms has `crossed` zero.
 
         exp and expm1 see contiguous numbers only: in others they may round otherwise, as the batch has it.
         """
+        rows = np.flatnonzero(crossed)
+        rows = rows[state[rows, LOG] > 0]
+        if not len(rows):
+            return state
         after = state.copy()
-        rows = np.flatnonzero(crossed & (state[:, LOG] > 0))
-        if len(rows):
-            part = np.clip(state[rows].astype(np.float64), -np.log(UTMOST), np.log(UTMOST))
-            plain, change = np.exp(part), np.expm1(part)
-            level, smoothed = plain[:, [LEVEL]], plain[:, [SMOOTH]]
-            part[:, [AMPLITUDE, SPREAD, ERROR]] *= level
-            part[:, SEASONS : self.ring] = smoothed * change[:, SEASONS : self.ring]
-            part[:, [SLOPE]] *= smoothed
-            part[:, [LEVEL]], part[:, [SMOOTH]], part[:, LOG] = level, smoothed, 0
-            part[:, self.ring :] = plain[:, self.ring :]
-            after[rows, LOG:] = np.clip(part[:, LOG:], -UTMOST, UTMOST).astype(np.float32)
+        part = np.clip(state[rows].astype(np.float64), -np.log(UTMOST), np.log(UTMOST))
+        plain, change = np.exp(part), np.expm1(part)
+        level, smoothed = plain[:, [LEVEL]], plain[:, [SMOOTH]]
+        part[:, [AMPLITUDE, SPREAD, ERROR]] *= level
+        part[:, SEASONS : self.ring] = smoothed * change[:, SEASONS : self.ring]
+        part[:, [SLOPE]] *= smoothed
+        part[:, [LEVEL]], part[:, [SMOOTH]], part[:, LOG] = level, smoothed, 0
+        part[:, self.ring :] = plain[:, self.ring :]
+        after[rows, LOG:] = np.clip(part[:, LOG:], -UTMOST, UTMOST).astype(np.float32)
         return after
 
     def _least(self, level: Float32, log: NDArray[np.bool_]) -> Float32:
@@ -171,24 +188,32 @@ class Scaler:
         x / (x + typical), so that no rounding depends on the batch), whether the series is in logarithms, and whether the
         value was observed.
         """
-        ring = state[:, self.ring : self.size]
-        level, last = state[:, LEVEL], ring[:, -1]
-        size: Float32 = np.maximum(state[:, AMPLITUDE], TINY)
-        spread: Float32 = np.maximum(state[:, SPREAD], TINY)
-        columns: list[Float32] = [(last - level) / size, (last - ring[:, -2]) / size]
-        columns.append(state[:, ERROR] / spread)
-        columns.append((self.base_forecast(state, 1)[:, 0] - level) / size)
-        for season in self.season_lengths:
-            columns.append((ring[:, -season] - level) / size)
-            columns.append((last - ring[:, -season - 1]) / size)
-        log = state[:, LOG] > 0
-        typical = np.where(log, np.float32(0.1), np.abs(level))
-        columns.append(size / (size + typical))
-        columns.append(state[:, SPREAD] / (state[:, SPREAD] + size))
-        columns.append(state[:, AGE] / (state[:, AGE] + OLD_AGE))
-        columns.append(state[:, LOG])
-        columns.append(observed.astype(np.float32))
-        return np.clip(np.stack(columns, axis=1), -CLIP, CLIP)
+        return np.ascontiguousarray(self.feature_rows(state, observed).T)
+
+    def feature_rows(self, state: State, observed: NDArray[np.bool_]) -> Float32:
+        """`features`, a row for each [D, B]."""
+        numbers = state[:, :SEASONS].T.copy()
+        level, last = numbers[LEVEL], state[:, self.size - 1].copy()
+        size: Float32 = np.maximum(numbers[AMPLITUDE], TINY)
+        rows = np.empty((self.feature_count, len(state)), dtype=np.float32)
+        next_season = numbers[SMOOTH] + numbers[SLOPE] * self.base.path(1) + state[:, SEASONS]
+        rows[0], rows[1], rows[2], rows[3] = last - level, last - state[:, self.size - 2], ZERO, next_season - level
+        for k, season in enumerate(self.season_lengths):
+            rows[4 + 2 * k] = state[:, self.size - season] - level
+            rows[5 + 2 * k] = last - state[:, self.size - season - 1]
+        rows[:-5] /= size
+        np.divide(numbers[ERROR], np.maximum(numbers[SPREAD], TINY), out=rows[2])
+        self._context(numbers, size, into=rows[CONTEXT])
+        rows[-1] = observed
+        return np.minimum(np.maximum(rows, -CLIP, out=rows), CLIP, out=rows)
+
+    def _context(self, numbers: Float32, size: Float32, *, into: Float32) -> None:
+        """The features that a head sees too [4, B]: they follow from the state alone."""
+        typical = np.where(numbers[LOG] > 0, np.float32(0.1), np.abs(numbers[LEVEL]))
+        np.divide(size, size + typical, out=into[0])
+        np.divide(numbers[SPREAD], numbers[SPREAD] + size, out=into[1])
+        np.divide(numbers[AGE], numbers[AGE] + OLD_AGE, out=into[2])
+        into[3] = numbers[LOG]
 
     def sight_count(self, horizon: int) -> int:
         """How many numbers a head sees besides the memory."""
@@ -196,10 +221,20 @@ class Scaler:
 
     def sight(self, state: State, horizon: int) -> Float32:
         """What a head sees of the series [B, R + L + C]: the ring and the base against the level, then the context."""
-        size: Float32 = np.maximum(state[:, AMPLITUDE, None], TINY)
-        seen = np.concatenate([state[:, self.ring : self.size], self.base_forecast(state, horizon)], axis=1)
-        near = np.clip((seen - state[:, LEVEL, None]) / size, -CLIP, CLIP)
-        return np.concatenate([near, self.features(state, np.ones(len(state), dtype=bool))[:, CONTEXT]], axis=1)
+        return self.sight_from(state, self.base_forecast(state, horizon))
+
+    def sight_from(self, state: State, base: Float32) -> Float32:
+        """`sight`, where what the base says of each lead is known [B, L]."""
+        numbers = state[:, :SEASONS].T.copy()
+        size: Float32 = np.maximum(numbers[AMPLITUDE], TINY)
+        context = np.empty((len(range(*CONTEXT.indices(self.feature_count))), len(state)), dtype=np.float32)
+        self._context(numbers, size, into=context)
+        seen = np.concatenate([state[:, self.ring : self.size], base, context.T], axis=1)
+        near = seen[:, : -len(context)]
+        near -= numbers[LEVEL, :, None]
+        near /= size[:, None]
+        np.minimum(np.maximum(near, -CLIP, out=near), CLIP, out=near)
+        return seen
 
 
 def scaler_for(panel: Panel, horizon: int) -> Scaler:
