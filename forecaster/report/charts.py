@@ -90,7 +90,7 @@ def leaderboard_chart(leaderboard: Leaderboard, *, title: str = "") -> Figure:
     axes.set_xlim(0, 1.12 * max([*values, 1.0] if leaderboard.measure == "owa" else [*values, 1e-9]))
     if leaderboard.measure == "owa":
         axes.axvline(1.0, color=INK, linewidth=1, linestyle=(0, (2, 2)), zorder=0)
-    axes.set_xlabel(_measure_label(leaderboard), color=INK)
+    axes.set_xlabel(measure_label(leaderboard), color=INK)
     clean(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0, labelsize=10)
@@ -180,7 +180,8 @@ def _line(axes: Axes, frequency: Frequency, positions: Positions, values: Values
     axes.plot(time_axis(frequency, positions), values, solid_capstyle="round", **style)  # type: ignore[arg-type]
 
 
-def _measure_label(leaderboard: Leaderboard) -> str:
+def measure_label(leaderboard: Leaderboard) -> str:
+    """How the measure of a leaderboard is written under an axis."""
     if leaderboard.measure == "owa":
         return f"OWA, lower is better ({leaderboard.scores.reference} is 1)"
     return f"{'MASE' if leaderboard.measure == 'mase' else 'sMAPE'}, lower is better"
