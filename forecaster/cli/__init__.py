@@ -3,6 +3,7 @@
 A command is a file. Imports that take time stay inside the commands.
 """
 
+from forecaster.cli.ablate import ablate
 from forecaster.cli.app import app
 from forecaster.cli.demo import demo
 from forecaster.cli.evaluate import evaluate
@@ -19,6 +20,7 @@ COMMANDS = (  # in the order of the help
     evaluate,
     predict,
     stream,
+    ablate,
     demo,
 )
 
