@@ -21,6 +21,9 @@ COLUMNS = {
     "wql": "WQL",
     "coverage_80": "80 % coverage",
 }
+WIDE, BAR = 96, 14  # characters: from which width of a terminal on bars are drawn, and how long
+MAY_BE = " ~"
+MOST_ROWS = 60  # of a breakdown
 
 
 class Talk:
@@ -87,20 +90,50 @@ def print_json(result: dict[str, Any]) -> None:
 
 
 def print_leaderboard(summary: dict[str, Any]) -> None:
-    """The leaderboard as a table, the winner marked, and what it means."""
+    """The leaderboard as a table with bars, the winner and whoever may be as good marked, and what it means."""
     console = Console(highlight=False)
     table = Table(title=_title(summary), title_justify="left", title_style="bold", caption_justify="left")
+    bar = BAR if console.width >= WIDE else 0
     for name, label in COLUMNS.items():
         table.add_column(label, justify="left" if name == "forecaster" else "right", no_wrap=True)
-    for row in summary["leaderboard"]:
-        is_winner = row["forecaster"] == summary["winner"]
+    if bar:
+        table.add_column(summary["measure"].upper().replace("SMAPE", "sMAPE"), min_width=bar, no_wrap=True)
+    values = [row.get(summary["measure"]) for row in summary["leaderboard"]]
+    largest = max([value for value in values if value is not None], default=0.0)
+    for row, value in zip(summary["leaderboard"], values, strict=True):
         cells = [_cell(name, row.get(name)) for name in COLUMNS]
-        table.add_row(*cells[:1], *cells[1:], style="bold green" if is_winner else None)
-    if summary["winner"]:
-        names = [row["forecaster"] for row in summary["leaderboard"]]
-        table.columns[0]._cells[names.index(summary["winner"])] = f"{summary['winner']} *"
+        cells[0] += _mark(row, summary["winner"])
+        is_winner = row["forecaster"] == summary["winner"]
+        table.add_row(*cells, *([_bar(value, largest, bar)] if bar else []), style="bold green" if is_winner else None)
     console.print(table)
     console.print(f"* {summary['verdict']}", soft_wrap=True)
+    if any(_mark(row, summary["winner"]) == MAY_BE for row in summary["leaderboard"]):
+        console.print("~ may be the best as well: the tests do not tell it from luck.", soft_wrap=True)
+    if summary.get("champions"):
+        console.print(summary["champions"]["told"], soft_wrap=True)
+
+
+def print_breakdown(by: dict[str, Any], forecasters: Sequence[str]) -> None:
+    """The measure by lead, series or origin, a column for each forecaster, the least of each row marked."""
+    console = Console(highlight=False)
+    label = "MASE" if by["measure"] == "mase" else "sMAPE"
+    table = Table(title=f"{label} by {by['by']}", title_justify="left", title_style="bold")
+    table.add_column(by["column"], no_wrap=True)
+    names = [name for name in forecasters if any(row["forecaster"] == name for row in by["rows"])]
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    cells: dict[Any, dict[str, float | None]] = {}
+    for row in by["rows"]:
+        cells.setdefault(row[by["column"]], {})[row["forecaster"]] = row[by["measure"]]
+    for key, found in list(cells.items())[:MOST_ROWS]:
+        least = min((value for value in found.values() if value is not None), default=None)
+        shown = [_cell(by["measure"], found.get(name)) for name in names]
+        table.add_row(
+            str(key), *(f"[bold]{text}[/]" if found.get(n) == least else text for n, text in zip(names, shown, strict=True))
+        )
+    console.print(table)
+    if len(cells) > MOST_ROWS:
+        console.print(f"… and {len(cells) - MOST_ROWS:,} rows more; --json has them all", soft_wrap=True)
 
 
 def print_lines(lines: Sequence[str]) -> None:
@@ -113,6 +146,22 @@ def print_lines(lines: Sequence[str]) -> None:
 def _title(summary: dict[str, Any]) -> str:
     origins = "the end of training" if summary["kind"] == "actuals" else f"{summary['origins']} rolling origins"
     return f"{summary['panel']}: horizon {summary['horizon']} from {origins}, MASE scaled by lag {summary['season_length']}"
+
+
+def _mark(row: dict[str, Any], winner: str | None) -> str:
+    if row["forecaster"] == winner:
+        return " *"
+    return MAY_BE if row.get("in_confidence_set") else ""
+
+
+def _bar(value: float | None, largest: float, width: int) -> str:
+    """A number as a bar of at most so many characters, to an eighth of one.
+
+    >>> _bar(1.0, 2.0, 4), _bar(0.25, 2.0, 4), _bar(None, 2.0, 4)
+    ('██', '▌', '')
+    """
+    eighths = round(8 * width * value / largest) if value is not None and largest > 0 else 0
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
 def _cell(name: str, value: Any) -> str:

@@ -21,7 +21,7 @@ SERIES_AT_ONCE = 4_096  # 48 leads of 11 quantiles: 17 MB a block of forecasts, 
 
 Answers = Callable[[Panel, Origins], Iterator[Forecast]]  # for the origins of a panel, in the blocks of `origin_blocks`
 Warm = Callable[[Panel], State]
-Listen = Callable[[str, Index, Values], None]  # the forecaster, rows [B] of the origins, and what it said there [B, L, Q]
+Listen = Callable[[str, Index, Values, tuple[float, ...]], None]  # who, rows [B] of the origins, what was said [B, L, Q], and Q
 
 
 def stepped(stepper: Stepper, warm: Warm | None = None) -> Answers:
@@ -210,7 +210,7 @@ class _Table:
             has_all = instead is not None and set(ledger.quantiles) <= set(instead.quantiles)
             ledger.enter(rows, values, y, stand_in=_of(instead, ledger.quantiles, horizon) if instead and has_all else None)
             if self.listen:
-                self.listen(name, rows, values)
+                self.listen(name, rows, values, ledger.quantiles)
 
     def end(self) -> None:
         """Take the leads of these series into the means over all."""

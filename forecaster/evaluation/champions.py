@@ -97,6 +97,58 @@ def choose_champions(losses: Losses) -> ChampionTable:
     return ChampionTable(expected.ids, expected.forecasters, expected.losses, weights, expected.origins)
 
 
+@dataclass(frozen=True)
+class ChoiceCheck:
+    """What champions would have lost on later origins than those they were chosen on, whose values those did not reach.
+
+    Mean losses over the series: of the champions, of the forecaster that was best on the panel when they were chosen (`single`),
+    and of the one that turned out to be (`hindsight`), which nobody could have known.
+    """
+
+    evidence_origins: int
+    scored_origins: int
+    series: int
+    measure: str
+    champions: float
+    single: float
+    single_forecaster: str
+    hindsight: float
+    hindsight_forecaster: str
+
+
+def check_choice(losses: Losses) -> ChoiceCheck | None:
+    """The choice made on the earlier origins and scored on the later ones; None where origins do not leave room for both.
+
+    Between the last origin of evidence and the first one scored lies a horizon, so that no value is in both.
+    """
+    last = np.full(len(losses.ids), np.iinfo(np.int64).min)
+    np.maximum.at(last, losses.series, losses.origins)
+    back = last[losses.series] - losses.origins
+    room = int(back.max(initial=0)) - losses.horizon
+    if room < 0 or len(losses.forecasters) < 2:
+        return None
+    later = room // 2
+    evidence, scored = np.flatnonzero(back >= later + losses.horizon), np.flatnonzero(back <= later)
+    table = choose_champions(losses.select(evidence))
+    ids, seen = losses.select(scored).by_series()
+    column = {name: f for f, name in enumerate(losses.forecasters)}
+    speaker = dict(zip(table.ids, table.champions, strict=True))
+    chosen = [column[speaker.get(unique_id, table.forecasters[0])] for unique_id in ids]
+    mean = seen.mean(axis=0)
+    best = int(mean.argmin())
+    return ChoiceCheck(
+        evidence_origins=int(np.unique(back[evidence]).size),
+        scored_origins=int(np.unique(back[scored]).size),
+        series=len(ids),
+        measure=losses.measure,
+        champions=float(seen[np.arange(len(ids)), chosen].mean()),
+        single=float(mean[column[table.forecasters[0]]]),
+        single_forecaster=table.forecasters[0],
+        hindsight=float(mean[best]),
+        hindsight_forecaster=losses.forecasters[best],
+    )
+
+
 def inverse_weights(losses: Values, power: float = POWER) -> Values:
     """Shares inverse to a power of losses [S, F], each row summing to 1; all equal where all losses are 0.
 

@@ -105,6 +105,22 @@ def scores_by_lead(scores: Scores) -> pd.DataFrame:
     return _stacked(frames)
 
 
+def scores_by_origin_time(scores: Scores) -> pd.DataFrame:
+    """One row for each forecaster and time of origin: forecaster, origin, every metric as its mean over the series there."""
+    at, place = np.unique(scores.origins, return_inverse=True)
+    scale = scores.scale[scores.series]
+    rows: list[dict[str, float | str | int]] = []
+    for name, kept in scores.tallies.items():
+        for k in range(len(at)):
+            here = place == k
+            means_here = {metric: float(value) for metric, value in group_means(kept.rows[here], scale[here]).items()}
+            rows.append({"forecaster": name, **means_here, "series": int(here.sum())})
+    frame = _stacked([pd.DataFrame(rows)] if rows else [])
+    if rows:
+        frame.insert(1, "origin", np.tile(scores.frequency.labels(at).to_numpy(), len(scores.tallies)))
+    return frame
+
+
 def _metrics_frame(forecaster: str, labels: pd.DataFrame, sums: Values, scale: Values) -> pd.DataFrame:
     pairs = sums[:, SUMS.index("pairs")].astype(np.int64)
     frame = labels.assign(**means(sums, scale), pairs=pairs)

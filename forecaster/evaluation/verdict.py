@@ -4,7 +4,9 @@ import math
 
 from forecaster.evaluation.leaderboard import Leaderboard, LeaderboardRow, leaderboard_rows
 from forecaster.evaluation.losses import paired_losses
-from forecaster.evaluation.significance import Significance, conclusion, significance, significance_summary
+from forecaster.evaluation.significance import FEWEST_UNITS, Significance, conclusion, significance, significance_summary
+
+__all__ = ["FEWEST_UNITS", "leaderboard_summary", "verdict"]
 
 
 def leaderboard_summary(leaderboard: Leaderboard, ours: str = "gru") -> dict[str, object]:

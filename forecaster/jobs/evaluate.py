@@ -1,33 +1,35 @@
 """From a run to a leaderboard."""
 
-import json
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
-from forecaster.baselines import Baseline, make_baselines
-from forecaster.errors import ConfigError
-from forecaster.evaluation.actuals import actuals_frame, actuals_matrix, match_actuals
-from forecaster.evaluation.backtest import Backtest, backtest, rolling_origins, scale_season_length
-from forecaster.evaluation.leaderboard import Leaderboard, rank
-from forecaster.evaluation.scores import score, scores_by_lead, scores_by_origin, scores_by_series
+from forecaster.baselines import Baseline, BaselineStepper, make_baselines
+from forecaster.evaluation.answers import SERIES_AT_ONCE, Answers, Warm, given, predicted, refitted, stepped
+from forecaster.evaluation.backtest import rolling_origins
+from forecaster.evaluation.champions import ChampionTable
+from forecaster.evaluation.leaderboard import rank
+from forecaster.evaluation.losses import paired_losses
+from forecaster.evaluation.scores import Scores, scores_by_lead, scores_by_origin_time, scores_by_series
 from forecaster.evaluation.verdict import leaderboard_summary
-from forecaster.forecast import Forecast, Forecaster
-from forecaster.ingest import ColumnNames, PanelStore, read_panel
+from forecaster.forecast import Stepper
+from forecaster.ingest import ColumnNames
+from forecaster.jobs.champions import CHAMPIONS, COMBINATION, champions_forecaster, champions_of, evidence_stride, read_champions
 from forecaster.jobs.home import Home
+from forecaster.jobs.others import OtherForecasts, covered_origins, read_forecasts
+from forecaster.jobs.question import Progress, Question, Say, ask, stride_of
+from forecaster.jobs.results import KeptForecasts, draw_results, draw_scores, write_results
 from forecaster.jobs.runs import Run
-from forecaster.models.checkpoint import load_recurrent
-from forecaster.report.charts import forecast_chart, leaderboard_chart, save_chart
-from forecaster.series import Origins, Panel, Values
+from forecaster.models.network import torch_threads
+from forecaster.models.recurrent import Recurrent
+from forecaster.series import Panel
 
-Progress = Callable[[int, int, str], None]
+By = Literal["lead", "series", "origin"]
 
-CHARTED = 6
+NUMBERS_AT_ONCE = 20_000_000  # of the forecasts of one who answers in batch: 160 MB
 
 
 def evaluate(
@@ -37,142 +39,187 @@ def evaluate(
     actuals: Sequence[str] = (),
     columns: ColumnNames = ColumnNames(),  # noqa: B008 - frozen
     time_format: str | None = None,
-    say: Callable[[str], None],
+    others: Sequence[str] = (),
+    stride: int | None = None,
+    refit_every: int | None = None,
+    by: By | None = None,
+    chart: Path | None = None,
+    say: Say,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Score the network against the baselines and write what was found into the run.
+    """Score the network against the baselines and write what was found into the run, champions included.
 
-    Without `actuals`, from rolling origins in the part that the judged weights have not seen, every baseline fitted before
-    it. With files of actual values, from the end of the panel as it was trained on. Returns what `--json` prints.
-    Raises ConfigError when the run held nothing back and no actual values are given.
+    Without `actuals`, from rolling origins, `stride` steps apart, in the part that the judged weights have not seen, every
+    baseline fitted before it, or anew with every `refit_every`-th origin. With files of actual values, from the end of the panel
+    as it was trained on; champions chosen before then take part. `others` are files of forecasts that somebody else made. Returns
+    what `--json` prints, with a breakdown `by` lead, series or origin where one is asked for.
+
+    Raises ConfigError when the run held nothing back and no actual values are given, DataError for files that do not match.
     """
-    panel = run.known_part(PanelStore(home.panels).load(run.facts.panel))
-    if panel.fingerprint != run.facts.panel_fingerprint:
-        say("the panel was ingested again since the training: it is scored as far as it reached then, with its revised values")
-    if actuals:
-        kind, history, origins = "actuals", panel, Origins.back(panel)
-        network = load_recurrent(run.deployed_weights)
-    else:
-        kind, history = "evaluation", panel.drop_last(run.facts.holdout)
-        origins = _rolling(run, panel)
-        network = load_recurrent(run.judged_weights)
-    came = panel
-    if actuals:
-        came = read_panel(actuals, like=panel.frequency, columns=columns, time_format=time_format)
-    truth = _truth(panel, origins, came, horizon=run.facts.horizon, is_given=bool(actuals), say=say)
-    season = run.config.evaluation.season_length or scale_season_length(panel.frequency)
-    baselines = _fitted(run, history, season_length=season, say=say, progress=progress)
-    forecasters: list[Forecaster] = [network, *baselines]
-    result = backtest(
-        forecasters, panel, horizon=run.facts.horizon, quantiles=run.config.quantiles, origins=origins, progress=progress
-    )
-    scores = score(result, history=history, actuals=truth, season_length=season, reference=run.config.evaluation.reference)
-    leaderboard = rank(scores)
+    question, network = ask(run, home, actuals, columns=columns, time_format=time_format, stride=stride, say=say)
+    taken = {network.name, CHAMPIONS, COMBINATION, question.reference, *run.config.baselines.names}
+    files = read_forecasts(others, frequency=question.panel.frequency, horizon=question.horizon, taken=sorted(taken))
+    question = _covered(question, files, say=say)
+    baselines = _fitted(run, home, question, say=say, progress=progress)
+    with torch_threads(1):
+        answers = _answers(question, network, baselines, refit_every=refit_every)
+        own = tuple(answers)
+        if question.kind == "actuals":
+            answers |= _champions_answers(run, home, question, network, progress=progress)
+        for file in files:
+            answers |= {name: given(forecast) for name, forecast in file.forecasts.items()}
+        kept = KeptForecasts(
+            question.panel,
+            question.origins,
+            horizon=question.horizon,
+            quantiles=len(question.quantiles),
+            forecasters=len(answers),
+        )
+        at_once = _series_at_once(question, network, is_batch=len(answers) > len(own))
+        scores = question.score(answers, progress=progress, at_once=at_once, listen=kept.hear)
+        scores = _with_notes(scores, baselines)
+        leaderboard = rank(scores)
+        table, told = None, None
+        if question.kind == "evaluation":
+            table, told = _choose(run, question, network, baselines, progress=progress)
     summary = leaderboard_summary(leaderboard, network.name) | {
         "run": str(run.path),
         "panel": run.facts.panel,
-        "origins": len(origins) // max(len(set(origins.index.tolist())), 1),
-        "horizon": run.facts.horizon,
-        "season_length": season,
-        "kind": kind,
+        "origins": len(question.origins) // max(question.series, 1),
+        "series": question.series,
+        "horizon": question.horizon,
+        "season_length": question.season_length,
+        "kind": question.kind,
+        "champions": told,
     }
-    _chart(panel, came, result, leaderboard, summary=summary, folder=run.path / kind)
-    _write(run, kind, leaderboard, result, truth, baselines=baselines, summary=summary)
-    return summary
+    forecasts = kept.forecasts(list(scores.tallies))
+    draw_results(question.panel, question.came, forecasts, leaderboard, summary=summary, folder=run.path / question.kind)
+    write_results(
+        run,
+        question.kind,
+        leaderboard,
+        forecasts,
+        came=question.came,
+        baselines=baselines,
+        champions=table,
+        summary=summary,
+    )
+    if chart:
+        draw_scores(leaderboard, summary, chart)
+    return summary | ({"by": _breakdown(scores, by, leaderboard.measure)} if by else {})
 
 
-def _rolling(run: Run, panel: Panel) -> Origins:
-    if not run.facts.holdout:
-        raise ConfigError(
-            f"run {run.path.name!r} was trained on every value of {run.facts.panel!r}, so no part of it can score the run. "
-            "Give what came after with --actuals FILE, or train with --set evaluation.origins=1 or more."
+def _covered(question: Question, files: Sequence[OtherForecasts], *, say: Say) -> Question:
+    """The same question from those origins only that every file answers."""
+    origins = covered_origins(files, question.panel, question.origins)
+    if len(origins) < len(question.origins):
+        series = len(np.unique(origins.index))
+        say(
+            f"the files have forecasts from {len(origins):,} of {len(question.origins):,} origins, of {series:,} series: "
+            "everybody is scored on those"
         )
-    stride = run.config.evaluation.stride or run.facts.horizon
-    return rolling_origins(panel, run.facts.holdout, horizon=run.facts.horizon, stride=stride)
+    return replace(question, origins=origins)
 
 
-def _fitted(run: Run, history: Panel, *, season_length: int, say: Callable[[str], None], progress: Progress) -> list[Baseline]:
+# -- who answers -----------------------------------------------------------------------------------------------------------
+
+
+def _fitted(run: Run, home: Home, question: Question, *, say: Say, progress: Progress) -> list[Baseline]:
     """Every baseline, fitted on the history; the reference of the scores is among them, with the season that scales these."""
-    reference = run.config.evaluation.reference
+    reference = question.reference
     names = tuple(name for name in run.config.baselines.names if name != reference)
     config = run.config.baselines.model_copy(update={"names": names})
-    yardstick = run.config.baselines.model_copy(update={"names": (reference,), "season_length": season_length})
-    say(f"fitting {', '.join((*names, reference))} on {len(history):,} series")
-    baselines = [*make_baselines(config, progress=progress), *make_baselines(yardstick, progress=progress)]
-    return [baseline.fit(history) for baseline in baselines]
+    yardstick = run.config.baselines.model_copy(update={"names": (reference,), "season_length": question.season_length})
+    say(f"fitting {', '.join((*names, reference))} on {len(question.history):,} series")
+    baselines = [
+        *make_baselines(config, progress=progress, cache=home.fits),
+        *make_baselines(yardstick, progress=progress, cache=home.fits),
+    ]
+    return [baseline.fit(question.history) for baseline in baselines]
 
 
-def _truth(panel: Panel, origins: Origins, came: Panel, *, horizon: int, is_given: bool, say: Callable[[str], None]) -> Values:
-    """What came after each origin [B, L]; raises DataError when values that were given match no forecast."""
-    ids = tuple(panel.ids[b] for b in origins.index)
-    asked = Forecast(ids, origins.positions(panel), (0.5,), np.zeros((len(origins), horizon, 1)), panel.frequency, {})
-    if not is_given:
-        return actuals_matrix(asked, came)
-    matched = match_actuals(asked, came)
-    for some, what in ((matched.without_actuals, "have no actual values"), (matched.without_forecast, "were never trained on")):
-        if some:
-            say(f"{len(some)} series {what}, such as {some[0]!r}; they are left out")
-    return matched.values
-
-
-def _chart(
-    panel: Panel, came: Panel, result: Backtest, leaderboard: Leaderboard, *, summary: dict[str, Any], folder: Path
-) -> None:
-    """The leaderboard, and what the network and the best of the others said of a few series, beside what came."""
-    save_chart(leaderboard_chart(leaderboard, title=str(summary["panel"])), folder / "leaderboard.png")
-    names = [row.forecaster for row in leaderboard.rows if row.forecaster in result.forecasts]
-    if not names:
-        return
-    ours = next(iter(result.forecasts))
-    others = {name: result.forecasts[name] for name in names if name != ours}
-    figure = forecast_chart(
-        panel,
-        result.forecasts[ours],
-        ids=tuple(dict.fromkeys(result.forecasts[ours].ids))[:CHARTED],
-        actuals=came,
-        title=f"{summary['panel']}: what was forecast, and what came",
-        label=ours,
-        others=dict(list(others.items())[:1]),
-    )
-    save_chart(figure, folder / "forecasts.png")
-
-
-def _write(
-    run: Run,
-    kind: str,
-    leaderboard: Leaderboard,
-    result: Backtest,
-    truth: Values,
-    *,
-    baselines: list[Baseline],
-    summary: dict[str, Any],
-) -> None:
-    """Put the results into the run's folder of that kind; the leaderboard as JSON comes last."""
-    folder = run.path / kind
-    folder.mkdir(exist_ok=True)
-    scores = leaderboard.scores
-    for name, frame in (
-        ("by_series", scores_by_series(scores)),
-        ("by_lead", scores_by_lead(scores)),
-        ("by_origin", scores_by_origin(scores)),
-        ("forecasts", pd.concat([actuals_frame(name, f, truth) for name, f in result.forecasts.items()])),
-        ("fits", pd.DataFrame([_fit_row(baseline, fit) for baseline in baselines for fit in baseline.fit_report])),
-    ):
-        _write_parquet(frame, folder / f"{name}.parquet")
+def _answers(
+    question: Question, network: Recurrent, baselines: Sequence[Baseline], *, refit_every: int | None = None
+) -> dict[str, Answers]:
+    """The network and the baselines, each in one walk through the panel; covariates are known to the network's batches only."""
+    answers: dict[str, Answers] = {network.name: stepped(network, network.warm)}
+    if network.inputs.known:
+        answers = {network.name: predicted(network, question.horizon, question.quantiles)}
     for baseline in baselines:
-        _write_parquet(baseline.to_frame(), folder / f"fitted_{baseline.name}.parquet")
-    beside = run.path / f"{kind}.json.part"
-    beside.write_text(json.dumps(summary, indent=1), encoding="utf-8")
-    os.replace(beside, run.path / f"{kind}.json")
+        if refit_every:
+            answers[baseline.name] = refitted(_refit(question, baseline), refit_every)
+        else:
+            stepper = _stepper(question, baseline)
+            answers[baseline.name] = stepped(stepper, stepper.warm)
+    return answers
 
 
-def _fit_row(baseline: Baseline, fit: Any) -> dict[str, Any]:
-    row = asdict(fit)
-    row["warnings"] = json.dumps(row["warnings"])
-    return {"forecaster": baseline.name, **row}
+def _refit(question: Question, baseline: Baseline) -> Callable[[Panel], tuple[Stepper, Warm]]:
+    def fit(history: Panel) -> tuple[Stepper, Warm]:
+        stepper = _stepper(question, baseline.fit(history))
+        return stepper, stepper.warm
+
+    return fit
 
 
-def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    beside = path.with_name(path.name + ".part")
-    frame.to_parquet(beside, index=False)
-    os.replace(beside, path)
+def _stepper(question: Question, baseline: Baseline) -> BaselineStepper:
+    return baseline.stepper(question.panel.frequency, horizon=question.horizon, quantiles=question.quantiles)
+
+
+def _champions_answers(run: Run, home: Home, question: Question, network: Recurrent, *, progress: Progress) -> dict[str, Answers]:
+    """Champions and their combination, where an evaluation before has chosen them."""
+    table = read_champions(run)
+    if table is None:
+        return {}
+    both = [
+        champions_forecaster(run, home, table, question.panel, network, is_combined=combined, progress=progress)
+        for combined in (False, True)
+    ]
+    return {one.name: predicted(one, question.horizon, question.quantiles) for one in both}
+
+
+def _series_at_once(question: Question, network: Recurrent, *, is_batch: bool) -> int:
+    """So many series that the forecasts of one who answers in batch are not too many to hold."""
+    if not (is_batch or network.inputs.known):
+        return SERIES_AT_ONCE
+    origins = len(question.origins) / max(question.series, 1)
+    return max(1, min(SERIES_AT_ONCE, int(NUMBERS_AT_ONCE / max(origins * question.horizon * len(question.quantiles), 1))))
+
+
+def _with_notes(scores: Scores, baselines: Sequence[Baseline]) -> Scores:
+    """The scores with how many series each baseline has something to say about."""
+    notes = {
+        baseline.name: sum(fit.fallback is not None or fit.remark is not None for fit in baseline.fit_report)
+        for baseline in baselines
+    }
+    tallies = {name: replace(tally, notes=notes.get(name, 0)) for name, tally in scores.tallies.items()}
+    return replace(scores, tallies=tallies)
+
+
+# -- what follows ----------------------------------------------------------------------------------------------------------
+
+
+def _choose(
+    run: Run, question: Question, network: Recurrent, baselines: Sequence[Baseline], *, progress: Progress
+) -> tuple[ChampionTable | None, dict[str, Any] | None]:
+    """Champions on origins of their own, nearer to each other than those of the table, and never refitted."""
+    stride = evidence_stride(question.horizon, stride_of(run))
+    origins = rolling_origins(question.panel, run.facts.holdout, horizon=question.horizon, stride=stride)
+    asked = replace(question, origins=origins)
+    answers = _answers(asked, network, baselines)
+    scores = asked.score(answers, progress=progress, at_once=_series_at_once(asked, network, is_batch=False))
+    losses = paired_losses(rank(scores))
+    if not losses.forecasters or not len(losses.values):
+        return None, None
+    return champions_of(losses)
+
+
+def _breakdown(scores: Scores, by: By, measure: str) -> dict[str, Any]:
+    """The scores by lead, series or time of origin, as rows; what is undefined is null."""
+    frames = {"lead": scores_by_lead, "series": scores_by_series, "origin": scores_by_origin_time}
+    column = {"lead": "lead", "series": "unique_id", "origin": "origin"}[by]
+    frame = frames[by](scores)
+    if by == "origin" and len(frame):
+        frame["origin"] = frame["origin"].map(str)
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records") if len(frame) else []
+    return {"by": by, "column": column, "measure": "smape" if measure == "smape" else "mase", "rows": rows}

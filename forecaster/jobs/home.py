@@ -29,6 +29,11 @@ class Home:
         return self.path / "data" / "panels"
 
     @property
+    def fits(self) -> Path:
+        """Fits of baselines, by what they were fitted to: nothing is lost with it but time."""
+        return self.path / "data" / "fits"
+
+    @property
     def runs(self) -> Path:
         return self.path / "runs"
 
