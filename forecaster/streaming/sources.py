@@ -1,31 +1,26 @@
-"""Where observations come from: lines on a stream, or a stored panel again.
+"""Where observations come from: lines on a stream or in files that are followed, or a stored panel again.
 
 A source yields micro-batches and says with each how far the feed was taken in. A feed that is *whole* is given from its
 beginning each time: what was committed is then passed over, after a checksum has shown that it is the same feed.
 """
 
-import os
-import select
-import time
-from collections.abc import Callable, Iterator
-from itertools import pairwise
-from typing import BinaryIO
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol
 
 import numpy as np
-import orjson
-from numpy.typing import NDArray
 
-from forecaster.errors import StateError
 from forecaster.frequency import Frequency
-from forecaster.series import Panel
-from forecaster.streaming.arrivals import LONGEST_LINE, Arrivals, read_arrivals
-from forecaster.streaming.labels import Labels
+from forecaster.streaming.arrivals import Arrivals, Fields, place, read_json_lines
+from forecaster.streaming.committed import begin_at, check_end, check_passed, move_on
+from forecaster.streaming.dates import Dates
+from forecaster.streaming.follow import feed_files
 from forecaster.streaming.lateness import Arrival, DeadLetter
+from forecaster.streaming.lines import ByteFeed, LineBatches, is_json, joined, size_of
 from forecaster.streaming.live import FeedPosition
+from forecaster.streaming.replay import replay
 
-CHUNK_BYTES = 1 << 16
-POLL_SECONDS = 0.1  # how soon a stop is noticed while the feed is silent
-ROW = np.dtype([("series", "<i8"), ("position", "<i8"), ("y", "<f8")])
+__all__ = ["JsonLines", "LineBatches", "LineFormat", "never", "read_files", "read_lines", "read_ndjson", "replay"]
 
 
 def never() -> bool:
@@ -33,12 +28,64 @@ def never() -> bool:
     return False
 
 
-# -- lines on a stream -------------------------------------------------------------------------------------------------------
+class LineFormat(Protocol):
+    """How a line is an observation."""
+
+    def begin(self, line: bytes) -> None:
+        """Take note of the first line of a feed, which is read as well."""
+
+    def read(self, lines: Sequence[bytes], *, first_line: int) -> Fields:
+        """What lines say."""
+
+    def is_whole_line(self, line: bytes) -> bool:
+        """Whether a last line that has no newline is whole."""
+
+
+class JsonLines:
+    """A JSON object a line."""
+
+    def begin(self, line: bytes) -> None:
+        """Nothing: the first line is like the others."""
+
+    def read(self, lines: Sequence[bytes], *, first_line: int) -> Fields:
+        """What lines say."""
+        return read_json_lines(lines, first_line=first_line)
+
+    def is_whole_line(self, line: bytes) -> bool:
+        """Whether it is JSON."""
+        return is_json(line)
+
+
+# -- a stream ----------------------------------------------------------------------------------------------------------------
 
 
 def read_ndjson(
-    stream: BinaryIO,
+    stream: BinaryIO | ByteFeed,
     frequency: Frequency,
+    *,
+    max_batch: int,
+    max_latency_ms: float = 0.0,
+    committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
+    is_whole: bool = False,
+    should_stop: Callable[[], bool] = never,
+) -> Iterator[Arrivals]:
+    """Micro-batches of at most `max_batch` lines of JSON, as `read_lines` gives them."""
+    yield from read_lines(
+        stream,
+        frequency,
+        JsonLines(),
+        max_batch=max_batch,
+        max_latency_ms=max_latency_ms,
+        committed=committed,
+        is_whole=is_whole,
+        should_stop=should_stop,
+    )
+
+
+def read_lines(
+    stream: BinaryIO | ByteFeed,
+    frequency: Frequency,
+    form: LineFormat,
     *,
     max_batch: int,
     max_latency_ms: float = 0.0,
@@ -52,187 +99,77 @@ def read_ndjson(
     A last line without a newline is read; one that is cut off in the middle becomes a dead letter and does not count as taken
     in, so that the feed can be sent again with the line complete.
     """
-    lines = LineBatches(stream, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop)
-    seen, first_line = FeedPosition() if is_whole else committed, 1
+    lines = LineBatches(
+        stream, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop, is_whole_line=form.is_whole_line
+    )
+    seen, first_line, dates = begin_at(committed, is_whole=is_whole), 1, Dates(frequency)
     for batch in lines:
+        if first_line == 1:
+            form.begin(batch[0])
         passed = min(max(committed.lines - seen.lines, 0), len(batch))
         if passed:
-            seen = seen.after(_joined(batch[:passed]), lines=passed)
-            _check_passed(seen, committed)
+            seen = move_on(seen, joined(batch[:passed]), lines=passed)
+            check_passed(seen, committed)
         rest = batch[passed:]
         if rest:
-            seen = seen.after(_joined(rest), lines=len(rest))
-            yield read_arrivals(rest, frequency, first_line=first_line + passed, feed=seen)
+            seen = move_on(seen, joined(rest), lines=len(rest))
+            first = first_line + passed
+            yield place(form.read(rest, first_line=first), rest, dates, first_line=first, feed=seen)
         first_line += len(batch)
     if not should_stop():
-        _check_end(seen, committed)
-    if lines.cut_off.strip() and seen.lines >= committed.lines:
-        letter = DeadLetter(first_line, Arrival.MALFORMED, "the feed ends within this line. Send it again.", lines.cut_off)
-        yield _without_observations((letter,), seen)
+        check_end(seen, committed)
+    if seen.lines >= committed.lines:
+        yield from _end_of(lines, first_line, seen)
 
 
-class LineBatches:
-    """The complete lines of a stream in batches: as many as there are when the stream pauses, and never a long wait.
-
-    Only the first `LONGEST_LINE + 1` bytes of a line are kept, so that a stream without newlines does not fill the memory.
-    Once iterated, `cut_off` holds the beginning of a line that never ended.
-    """
-
-    def __init__(self, stream: BinaryIO, *, max_batch: int, max_latency_ms: float, should_stop: Callable[[], bool]) -> None:
-        self.cut_off = b""
-        self._stream = stream
-        self._descriptor = _descriptor_of(stream)
-        self._max_batch = max_batch
-        self._max_latency = max_latency_ms / 1000
-        self._should_stop = should_stop
-        self._lines: list[bytes] = []
-
-    def __iter__(self) -> Iterator[list[bytes]]:
-        deadline = 0.0
-        while not self._should_stop():
-            wait = max(0.0, deadline - time.monotonic()) if self._lines else POLL_SECONDS
-            if self._is_ready(wait):
-                chunk = self._read()
-                if not chunk:
-                    break
-                if not self._lines:
-                    deadline = time.monotonic() + self._max_latency
-                self._cut(chunk)
-            while len(self._lines) >= self._max_batch:
-                yield self._take(self._max_batch)
-            if self._lines and time.monotonic() >= deadline:
-                yield self._take(len(self._lines))
-        if _is_json(self.cut_off):
-            self._lines.append(self.cut_off)
-            self.cut_off = b""
-        while self._lines:
-            yield self._take(self._max_batch)
-
-    def _is_ready(self, wait: float) -> bool:
-        if self._descriptor is None:
-            return True
-        ready, _, _ = select.select([self._descriptor], [], [], min(wait, POLL_SECONDS))
-        return bool(ready)
-
-    def _read(self) -> bytes:
-        return self._stream.read(CHUNK_BYTES) if self._descriptor is None else os.read(self._descriptor, CHUNK_BYTES)
-
-    def _cut(self, chunk: bytes) -> None:
-        first, *others = chunk.split(b"\n")
-        whole = [(self.cut_off + first)[: LONGEST_LINE + 1], *others]
-        self.cut_off = whole.pop()
-        self._lines.extend(whole)
-
-    def _take(self, count: int) -> list[bytes]:
-        batch, self._lines = self._lines[:count], self._lines[count:]
-        return batch
+# -- files -------------------------------------------------------------------------------------------------------------------
 
 
-def _descriptor_of(stream: BinaryIO) -> int | None:
-    try:
-        return stream.fileno()
-    except (AttributeError, OSError):  # a stream in memory, which never makes anyone wait
-        return None
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return False
-    return True
-
-
-def _joined(lines: list[bytes]) -> bytes:
-    return b"\n".join(lines) + b"\n"
-
-
-# -- a panel again -----------------------------------------------------------------------------------------------------------
-
-
-def replay(
-    panel: Panel,
-    start: int | None = None,
+def read_files(
+    path: Path,
+    frequency: Frequency,
+    form: LineFormat,
     *,
-    max_batch: int | None = None,
+    max_batch: int,
+    max_latency_ms: float = 0.0,
     committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
-    is_whole: bool = False,
+    is_another: bool = False,
+    follow: bool = False,
     should_stop: Callable[[], bool] = never,
 ) -> Iterator[Arrivals]:
-    """The panel's values from position `start` on in the order of time, missing ones too, series in the order of their ids.
+    """Micro-batches of a file from where it was left, like those of a stream; with `follow`, of what is appended, and of the
+    files that take its place.
 
-    A micro-batch is one position of all series, or `max_batch` values. Lines count values; a whole panel is passed over like
-    a whole feed.
+    A batch is full unless the file ends, so that it is cut alike each time. Lines are counted from the first one that the
+    state took in of any file. Raises StateError when the file is another one than the state knows, unless `is_another`.
     """
-    rows = _rows_in_time(panel, start)
-    seen = FeedPosition() if is_whole else committed
-    offset = committed.lines - seen.lines
-    if offset:
-        seen = seen.after(rows[:offset].tobytes(), lines=min(offset, len(rows)))
-        _check_end(seen, committed)
-        _check_passed(seen, committed)
-    labels = Labels(panel.frequency)
-    for first, stop in _batches(rows, offset, max_batch):
-        if should_stop():
-            return
-        batch = rows[first:stop]
-        seen = seen.after(batch.tobytes(), lines=len(batch))
-        yield _replayed(panel, batch, first, feed=seen, labels=labels)
-
-
-def _rows_in_time(panel: Panel, start: int | None) -> NDArray[np.void]:
-    rows = np.empty(len(panel.values), ROW)
-    rows["series"] = np.repeat(np.arange(len(panel)), panel.lengths)
-    rows["position"] = np.arange(len(rows)) + (panel.starts - panel.offsets[:-1])[rows["series"]]
-    rows["y"] = panel.values
-    rows = rows[np.argsort(rows["position"], kind="stable")]
-    return rows if start is None else rows[rows["position"] >= start]
-
-
-def _batches(rows: NDArray[np.void], offset: int, max_batch: int | None) -> Iterator[tuple[int, int]]:
-    if max_batch is None:
-        cuts = np.flatnonzero(np.diff(rows["position"])) + 1
-        edges = [offset, *cuts[cuts > offset].tolist(), len(rows)]
-    else:
-        edges = [*range(offset, len(rows), max_batch), len(rows)]
-    yield from ((first, stop) for first, stop in pairwise(edges) if first < stop)
-
-
-def _replayed(panel: Panel, batch: NDArray[np.void], first: int, *, feed: FeedPosition, labels: Labels) -> Arrivals:
-    def original(i: int) -> bytes:
-        label = labels.read(batch["position"][i : i + 1])[0]
-        return orjson.dumps({"unique_id": panel.ids[batch["series"][i]], "ds": label, "y": float(batch["y"][i])})
-
-    return Arrivals(
-        ids=[panel.ids[b] for b in batch["series"].tolist()],
-        positions=batch["position"].copy(),
-        values=batch["y"].copy(),
-        lines=np.arange(first + 1, first + 1 + len(batch)),
-        rejected=(),
-        feed=feed,
-        original=original,
-    )
-
-
-# -- a feed that was taken in before -----------------------------------------------------------------------------------------
-
-
-def _check_passed(seen: FeedPosition, committed: FeedPosition) -> None:
-    if seen.lines == committed.lines and seen != committed:
-        raise StateError(
-            f"the first {committed.lines:,} lines of this feed are not those that the state took in; expected the same feed "
-            "from its beginning. Send only what is new, and do not declare the feed whole."
+    seen, dates = committed, Dates(frequency)
+    files = feed_files(path, committed=committed, is_another=is_another, follow=follow, should_stop=should_stop)
+    for file in files:
+        lines = LineBatches(
+            file,
+            max_batch=max_batch,
+            max_latency_ms=max_latency_ms,
+            should_stop=should_stop,
+            is_whole_line=form.is_whole_line,
         )
+        offset = file.start
+        if offset:
+            form.begin(file.first_line())
+        for batch in lines:
+            if not offset:
+                form.begin(batch[0])
+            first_line = seen.lines + 1
+            offset += size_of(batch)
+            seen = file.position(seen.after(joined(batch), lines=len(batch)), offset)
+            yield place(form.read(batch, first_line=first_line), batch, dates, first_line=first_line, feed=seen)
+        if lines.has_ended:
+            yield from _end_of(lines, seen.lines + 1, seen)
 
 
-def _check_end(seen: FeedPosition, committed: FeedPosition) -> None:
-    if seen.lines < committed.lines:
-        raise StateError(
-            f"this feed ends at line {seen.lines:,}, and the state took in {committed.lines:,}; expected the same feed from its "
-            "beginning. Send only what is new, and do not declare the feed whole."
-        )
-
-
-def _without_observations(letters: tuple[DeadLetter, ...], feed: FeedPosition) -> Arrivals:
-    nothing = np.empty(0, np.int64)
-    return Arrivals((), nothing, np.empty(0), nothing, letters, feed, original=lambda _: b"")
+def _end_of(lines: LineBatches, line: int, seen: FeedPosition) -> Iterator[Arrivals]:
+    """A dead letter for a line that was cut off, if there is one."""
+    if lines.cut_off.strip():
+        letter = DeadLetter(line, Arrival.MALFORMED, "the feed ends within this line. Send it again.", lines.cut_off)
+        nothing = np.empty(0, np.int64)
+        yield Arrivals((), nothing, np.empty(0), nothing, (letter,), seen, original=lambda _: b"")

@@ -1,0 +1,168 @@
+"""Files of a feed: read on from where they were left, followed while they grow, and found again when they are rotated.
+
+A file is known by its inode and its first bytes. A file that was renamed is read to its end, and then the one in its place; one
+that was copied and cut to nothing is read from its beginning again. Lines that a rotation throws away before they were read
+are lost: rename rather than copy.
+"""
+
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from forecaster.errors import DataError, StateError
+from forecaster.streaming.lines import CHUNK_BYTES, POLL_SECONDS
+from forecaster.streaming.live import FeedPosition
+
+HEAD_BYTES = 1024  # by which a file is known
+LONGEST_HEADER = 1 << 16
+
+
+class FeedFile:
+    """A file of a feed from an offset on, as bytes that come when they come.
+
+    With `follow`, its end is where the feed pauses, until another file stands in its place or it is cut to nothing.
+    """
+
+    def __init__(self, path: Path, *, offset: int = 0, follow: Path | None = None) -> None:
+        self.path, self.start, self.is_cut_to_nothing = path, offset, False
+        self._at, self._follow = offset, follow
+        self._head = b""
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise DataError(f"the feed {path} cannot be read ({error.strerror}). Name a file that is there.") from error
+
+    def __enter__(self) -> "FeedFile":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._descriptor)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether there are bytes, or the file has ended."""
+        if self._follow is None or self._size() > self._at or self._has_ended(self._follow):
+            return True
+        time.sleep(seconds)
+        return False
+
+    def read(self) -> bytes:
+        """The next bytes; none at the end."""
+        if self.is_cut_to_nothing:
+            return b""
+        data = os.pread(self._descriptor, CHUNK_BYTES, self._at)
+        self._at += len(data)
+        return data
+
+    def position(self, seen: FeedPosition, offset: int) -> FeedPosition:
+        """The position `seen`, as one in this file."""
+        offset = min(offset, self._at)  # the last line may have no newline
+        if len(self._head) < min(offset, HEAD_BYTES):
+            self._head = os.pread(self._descriptor, min(offset, HEAD_BYTES), 0)
+        return replace(seen, offset=offset, token=_token(os.fstat(self._descriptor).st_ino, self._head))
+
+    def first_line(self) -> bytes:
+        """The first line of the file."""
+        return os.pread(self._descriptor, LONGEST_HEADER, 0).split(b"\n")[0]
+
+    def is_it(self, committed: FeedPosition) -> bool:
+        """Whether the committed position lies in this file: its first bytes are the same, and it is long enough."""
+        parts = _parts(committed.token)
+        if not parts:
+            return False
+        _, length, checksum = parts
+        head = os.pread(self._descriptor, length, 0)
+        return self._size() >= committed.offset and len(head) == length and zlib.crc32(head) == checksum
+
+    def _size(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    def _has_ended(self, path: Path) -> bool:
+        """Whether a file with something in it has taken this one's place, or this one begins anew."""
+        here = os.fstat(self._descriptor)
+        if here.st_size < self._at or os.pread(self._descriptor, len(self._head), 0) != self._head:
+            self.is_cut_to_nothing = True
+            return True
+        try:
+            there = path.stat()
+        except OSError:  # between two names
+            return False
+        return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) and there.st_size > 0 and here.st_size == self._at
+
+
+def feed_files(
+    path: Path,
+    *,
+    committed: FeedPosition,
+    is_another: bool,
+    follow: bool,
+    should_stop: Callable[[], bool],
+) -> Iterator[FeedFile]:
+    """The files of a feed, each from where it is to be read on; each is closed when the next one is asked for.
+
+    With `follow`, files that were rotated since are read first, and the feed ends only with `should_stop`.
+    Raises StateError when the committed position lies in another file, unless that is known (`is_another`); DataError when
+    there is none.
+    """
+    if not committed.token or is_another:
+        committed = FeedPosition()
+    chain = _chain(path, committed, follow=follow)
+    while not should_stop():
+        at = next(chain, path)
+        while follow and not at.exists() and not should_stop():
+            time.sleep(POLL_SECONDS)
+        if should_stop():
+            return
+        with FeedFile(at, offset=committed.offset, follow=path if follow and at == path else None) as file:
+            yield file
+        committed = FeedPosition()
+        if not follow:
+            return
+
+
+def _chain(path: Path, committed: FeedPosition, *, follow: bool) -> Iterator[Path]:
+    """The file in which the committed position lies, and those that took its place since."""
+    if not committed.token:
+        return
+    rotated = sorted(_rotated(path), key=lambda sibling: sibling.stat().st_mtime_ns) if follow else []
+    found = [sibling for sibling in [path, *rotated] if sibling.exists() and _holds(sibling, committed)]
+    found.sort(key=lambda sibling: _parts(committed.token)[:1] != (sibling.stat().st_ino,))
+    if not found:
+        if follow:
+            where = f"nor is any {path.name}.* beside it. Bring the rotated file back"
+        else:
+            where = "its first bytes differ, or it is shorter. Give the file that was read"
+        raise StateError(
+            f"{path} is not the file of which the state took in {committed.offset:,} bytes; {where}, or say that this feed is a "
+            "new one, to read it from its beginning."
+        )
+    yield found[0]
+    if found[0] != path:
+        yield from rotated[rotated.index(found[0]) + 1 :]
+
+
+def _rotated(path: Path) -> list[Path]:
+    """Files beside that bear the name with something after it, such as feed.ndjson.1; none that is compressed."""
+    names = path.parent.glob(f"{path.name}[.-]*")
+    return [name for name in names if name.is_file() and name.suffix not in (".gz", ".xz", ".zst", ".bz2")]
+
+
+def _holds(path: Path, committed: FeedPosition) -> bool:
+    with FeedFile(path) as file:
+        return file.is_it(committed)
+
+
+def _token(inode: int, head: bytes) -> str:
+    return f"file:{inode}:{len(head)}:{zlib.crc32(head)}"
+
+
+def _parts(token: str) -> tuple[int, int, int] | tuple[()]:
+    """Inode, length and checksum of the first bytes; nothing if the feed was no file."""
+    kind, *numbers = token.split(":")
+    if kind != "file":
+        return ()
+    inode, length, checksum = map(int, numbers)
+    return inode, length, checksum
