@@ -16,7 +16,9 @@ def predict(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="A .csv, .csv.gz, .parquet or .ndjson file; CSV on stdout otherwise.")] = None,
     chart: Annotated[Path | None, typer.Option(help="A picture of the first six series, .png or .svg.")] = None,
-    forecaster: Annotated[str | None, typer.Option(help="A baseline in place of the network, for example ses.")] = None,
+    forecaster: Annotated[
+        str | None, typer.Option(help="In place of the network: champions, combination, or a baseline such as ses.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="One series; may be repeated.")] = None,
     json: Json = False,
 ) -> None:

@@ -13,9 +13,11 @@ from forecaster.baselines import BASELINES, make_baselines
 from forecaster.errors import ConfigError, DataError
 from forecaster.forecast import Forecast, Forecaster
 from forecaster.ingest import PanelStore
+from forecaster.jobs.champions import CHAMPIONS, COMBINATION, champions_forecaster, needed_champions
 from forecaster.jobs.home import Home
 from forecaster.jobs.runs import Run
 from forecaster.models.checkpoint import load_recurrent
+from forecaster.models.recurrent import Recurrent
 from forecaster.report.charts import forecast_chart, save_chart
 from forecaster.series import Origins, Panel
 
@@ -35,8 +37,9 @@ def predict(
 ) -> tuple[Panel, Forecast]:
     """The panel as it is stored now, and forecasts from its end, for all of its series or those in `only`.
 
-    `forecaster` is the run's network, or a baseline, which is then fitted. Raises DataError when the panel counts time in
-    another way than the run, ConfigError for a forecaster that is none.
+    `forecaster` is the run's network, `champions` or their `combination` as an evaluation has chosen them, or a baseline, which
+    is then fitted. Raises DataError when the panel counts time in another way than the run, ConfigError for a forecaster that is
+    none, or for champions that nobody has chosen.
     """
     panel = PanelStore(home.panels).load(run.facts.panel)
     network = load_recurrent(run.deployed_weights)
@@ -52,7 +55,7 @@ def predict(
         panel = panel.select([b for b, unique_id in enumerate(panel.ids) if unique_id in set(only)])
     speaker: Forecaster = network
     if forecaster not in (None, network.name):
-        speaker = _baseline(str(forecaster), run, panel, network.name, progress=progress)
+        speaker = _speaker(str(forecaster), run, home, panel, network, progress=progress)
     elif horizon and horizon > network.horizon:
         say(
             f"leads beyond {network.horizon} are forecast from the forecasts before them; "
@@ -122,8 +125,15 @@ def _plain(column: pd.Series) -> list[object]:
     return list(column.tolist())
 
 
-def _baseline(name: str, run: Run, panel: Panel, network: str, *, progress: Callable[[int, int, str], None]) -> Forecaster:
+def _speaker(
+    name: str, run: Run, home: Home, panel: Panel, network: Recurrent, *, progress: Callable[[int, int, str], None]
+) -> Forecaster:
+    """Champions, their combination, or a baseline, fitted on the panel; fits are kept."""
+    if name in (CHAMPIONS, COMBINATION):
+        table = needed_champions(run)
+        return champions_forecaster(run, home, table, panel, network, is_combined=name == COMBINATION, progress=progress)
     if name not in BASELINES:
-        raise ConfigError(f"--forecaster {name!r} is none of this run's; choose {network}, {', '.join(BASELINES)}.")
+        known = ", ".join((network.name, CHAMPIONS, COMBINATION, *BASELINES))
+        raise ConfigError(f"--forecaster {name!r} is none of this run's; choose {known}.")
     config = run.config.baselines.model_copy(update={"names": (name,)})
-    return make_baselines(config, progress=progress)[0].fit(panel)
+    return make_baselines(config, progress=progress, cache=home.fits)[0].fit(panel)
