@@ -9,6 +9,7 @@ from forecaster.cli.demo import demo
 from forecaster.cli.evaluate import evaluate
 from forecaster.cli.ingest import ingest
 from forecaster.cli.predict import predict
+from forecaster.cli.report import report
 from forecaster.cli.stream import stream
 from forecaster.cli.train import train
 
@@ -19,6 +20,7 @@ COMMANDS = (  # in the order of the help
     train,
     evaluate,
     predict,
+    report,
     stream,
     ablate,
     demo,

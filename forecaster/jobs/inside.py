@@ -1,0 +1,59 @@
+"""What a network's gates do, as a page shows it."""
+
+import numpy as np
+import torch
+
+from forecaster.explain.formulas import Layer, Step, read_layers
+from forecaster.explain.gates import Progress, input_steps, walk_layers
+from forecaster.explain.timescales import claim_verdict, timescales
+from forecaster.models.recurrent import Recurrent
+from forecaster.report.subject import Gates, Inside
+from forecaster.series import Panel, Values
+
+MOST_STEPS = 240  # of the series that gates are shown under
+MOST_SERIES = 100  # that half-lives are counted over
+
+
+def inside_of(network: Recurrent, panel: Panel, *, unique_id: str, progress: Progress | None = None) -> Inside | None:
+    """The gates under one series, and half-lives over series evenly picked from the panel; None for a cell without gates."""
+    if network.name == "rnn":
+        return None
+    picked = np.unique(np.linspace(0, len(panel) - 1, min(len(panel), MOST_SERIES)).round().astype(int))
+    found = timescales(network, panel.select(picked.tolist()), progress=progress)
+    gates = gates_over_time(network, panel, panel.ids.index(unique_id), steps=MOST_STEPS)
+    alphas = np.array([unit.alpha for unit in found.units])
+    return Inside((gates,), found.half_lives, alphas, len(picked), (claim_verdict(found),))
+
+
+def share(done: Step, layer: Layer) -> Values:
+    """The share of the candidate that enters each unit [U]; of an LSTM, that of the cell that goes."""
+    part = done.enters(layer) if layer.rung == "lstm" else done.gate(layer, "z")
+    return np.asarray(part[0].numpy())
+
+
+def gates_over_time(network: Recurrent, panel: Panel, index: int, *, steps: int) -> Gates:
+    """The gates of one series over its last steps: units of all members' top layers, those that change least first.
+
+    z is the share of the candidate that enters; of an LSTM, 1 - f, the share of the cell that goes, stands in its place.
+    """
+    one = panel.select([index])
+    x, skip = input_steps(network, one)
+    tables: dict[str, list[Values]] = {}
+    for member in range(len(network.network.members)):
+        cell = network.network.member(member).cell
+        layers = read_layers(cell, network.name)
+        state = torch.zeros(1, cell.state_size, dtype=torch.float64)
+        seen: dict[str, list[Values]] = {}
+        for t in range(int(skip[0]), len(x)):
+            done = walk_layers(layers, torch.from_numpy(x[t : t + 1]), state, is_residual=bool(getattr(cell, "residual", False)))
+            state = torch.cat([part.after for part in done], dim=1)
+            seen.setdefault("f" if network.name == "lstm" else "z", []).append(share(done[-1], layers[-1]))
+            if "r" in layers[-1].gates:
+                seen.setdefault("r", []).append(done[-1].gate(layers[-1], "r")[0].numpy())
+        for name, rows in seen.items():
+            tables.setdefault(name, []).append(np.stack(rows[-steps:], axis=1))
+    stacked = {name: np.concatenate(parts) for name, parts in tables.items()}
+    order = np.argsort(next(iter(stacked.values())).mean(axis=1), kind="stable")
+    count = next(iter(stacked.values())).shape[1]
+    positions = np.arange(one.ends[0] - count + 1, one.ends[0] + 1)
+    return Gates(panel.ids[index], positions, one.series(0)[-count:], {name: table[order] for name, table in stacked.items()})
