@@ -56,6 +56,17 @@ def lock_directory(directory: Path) -> int:
     return lock
 
 
+def peek(directory: Path) -> dict[str, dict[str, Any]]:
+    """The records of a state as they stand, whoever holds it: identity, owner, and progress and shards once there are any.
+
+    Raises StateError where there is none, or it is damaged.
+    """
+    if not (directory / FILE).exists():
+        raise StateError(f"there is no state in {directory}; expected what a stream left. Check the name, or stream first.")
+    with told_of(directory), closing(sqlite3.connect(_place(directory, "ro"), uri=True)) as connection:
+        return {name: unseal(directory, value) for name, value in connection.execute("SELECT name, value FROM meta")}
+
+
 def identity_of(fingerprint: str, frequency: Frequency, state_size: int, window: int) -> dict[str, Any]:
     return {
         "schema": SCHEMA_VERSION,
@@ -66,13 +77,15 @@ def identity_of(fingerprint: str, frequency: Frequency, state_size: int, window:
     }
 
 
-def connect(directory: Path, identity: dict[str, Any], *, read_only: bool = False) -> sqlite3.Connection:
+def connect(
+    directory: Path, identity: dict[str, Any], *, read_only: bool = False, owner: dict[str, Any] | None = None
+) -> sqlite3.Connection:
+    """A connection to the directory's database, made if there is none; raises StateError where it is not of this identity."""
     if not (directory / FILE).exists():
         if (directory / f"{FILE}-wal").exists():
             raise damaged(directory, f"has {FILE}-wal but no {FILE}")
-        _create(directory, identity)
-    mode = "?mode=ro" if read_only else ""
-    place = f"file:{quote(str((directory / FILE).resolve()))}{mode}"
+        _create(directory, identity, owner or {})
+    place = _place(directory, "ro" if read_only else "rwc")
     connection = sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False)
     try:
         row = connection.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()
@@ -88,7 +101,11 @@ def connect(directory: Path, identity: dict[str, Any], *, read_only: bool = Fals
     return connection
 
 
-def _create(directory: Path, identity: dict[str, Any]) -> None:
+def _place(directory: Path, mode: str) -> str:
+    return f"file:{quote(str((directory / FILE).resolve()))}?mode={mode}"
+
+
+def _create(directory: Path, identity: dict[str, Any], owner: dict[str, Any]) -> None:
     """An empty store, written beside and renamed, so that a file of that name is always a whole one."""
     beside = directory / f"{FILE}.part"
     beside.unlink(missing_ok=True)
@@ -99,7 +116,8 @@ def _create(directory: Path, identity: dict[str, Any]) -> None:
         connection.execute("BEGIN")
         connection.execute(CREATE_META)
         connection.execute(CREATE_LOG)
-        connection.executemany("INSERT INTO meta VALUES (?, ?)", [("identity", seal(identity)), ("created", created)])
+        rows = [("identity", seal(identity)), ("owner", seal(owner | {"created": created}))]
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
         connection.execute("COMMIT")
     beside.replace(directory / FILE)
     sync_directory(directory)

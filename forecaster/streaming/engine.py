@@ -28,17 +28,20 @@ from forecaster.forecast import Forecast, State, Stepper, warm_state
 from forecaster.frequency import Frequency, Positions
 from forecaster.series import Panel, Values
 from forecaster.streaming.arrivals import Arrivals
+from forecaster.streaming.dead_letters import DeadLetters
+from forecaster.streaming.labels import Labels
 from forecaster.streaming.lateness import (
+    NEVER,
     Arrival,
     DeadLetter,
     classify_arrivals,
+    explain_refusal,
     longest_gap,
     revision_length,
     warming_length,
 )
 from forecaster.streaming.live import LiveForecast, LiveSeries, Progress
 from forecaster.streaming.shards import SHARD, shard_count
-from forecaster.streaming.sinks import DeadLetters, Labels
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.stepping import Indices, begin_from, take_in, turns
 
@@ -86,7 +89,7 @@ class Engine:
         self._labels = Labels(frequency)
         self._max_gap = longest_gap(frequency) if self.config.max_gap is None else self.config.max_gap
         steps = self.config.warming_steps
-        self._warming_steps = warming_length(frequency) if steps is None else steps
+        self.warming_steps = warming_length(frequency) if steps is None else steps
         self._taken: _Taken | None = None
 
     def warm(self, panel: Panel, *, build: Callable[[Panel], State] | None = None) -> int:
@@ -109,6 +112,46 @@ class Engine:
         self._store.snapshot(self.series, range(known // SHARD, shard_count(len(self.series))), progress)
         self.progress = progress
         return len(unknown)
+
+    def adopt(self, other: LiveSeries, progress: Progress) -> list[str]:
+        """Go on where the stream of another model stands: at its place in the feed, with its counters and all it took in last.
+
+        What lies between these series and the others' is taken from the others' `recent` values, which are also believed where
+        they differ inside the window. Returns the ids that could not be followed so far back, and begin there; commits nothing
+        but a snapshot of it all. Raises StateError when the disk refuses.
+        """
+        new = [unique_id for unique_id in other.ids if unique_id not in self.series.slots]
+        if new:
+            self.series.add(new, self.stepper.initial_state(len(new)))
+        slots = np.array([self.series.slots[unique_id] for unique_id in other.ids], dtype=np.int64)
+        count, reach = len(other), other.recent.shape[1]
+        oldest = np.maximum(other.positions[:count] - reach + 1, other.firsts[:count])
+        own = self.series.positions[slots]
+        is_cut = np.where(own == NEVER, other.firsts[:count] < oldest, own + 1 < oldest)
+        for k in range(reach):
+            rows = np.flatnonzero((oldest + k <= other.positions[:count]) & (other.positions[:count] != NEVER))
+            at, positions = slots[rows], oldest[rows] + k
+            y = other.known_values(rows, positions)
+            is_news = self._classify(at, positions, y) < Arrival.DUPLICATE
+            if is_news.any():
+                take_in(self.series, self.stepper, at[is_news], positions[is_news], y[is_news])
+        self.progress = replace(progress, series=len(self.series), dead_letter_bytes=0, output_bytes=0)
+        self._store.snapshot(self.series, progress=self.progress)
+        return [other.ids[n] for n in np.flatnonzero(is_cut)]
+
+    def prune(self, *, silent_for: int) -> list[str]:
+        """Forget the series whose last position lies more than so many behind the newest; returns their ids.
+
+        Raises StateError when the disk refuses.
+        """
+        count = len(self.series)
+        is_silent = self.series.positions[:count] < self.progress.newest - silent_for
+        silent = [self.series.ids[slot] for slot in np.flatnonzero(is_silent)]
+        if silent:
+            self.series = self.series.select(np.flatnonzero(~is_silent))
+            self.progress = replace(self.progress, series=len(self.series))
+            self._store.snapshot(self.series, progress=self.progress, is_all=True)
+        return silent
 
     def advance(self, arrivals: Arrivals) -> LiveForecast:
         """Take in a micro-batch and commit it; the forecasts are for the caller to emit. Raises StateError as `commit` does."""
@@ -137,6 +180,11 @@ class Engine:
             self.series, progress, new=taken.new, slots=taken.slots, positions=taken.positions, values=taken.values
         )
         self.progress = progress
+
+    @property
+    def logged(self) -> int:
+        """Observations that a restart would have to take in again."""
+        return self._store.logged
 
     def rest(self) -> None:
         """Leave a snapshot behind where a restart would have much to take in again."""
@@ -225,7 +273,7 @@ class Engine:
             index, origins, counts, values = index[order], origins[order], counts[order], values[order]
         ids = tuple([arrivals.ids[i] for i in index.tolist()])
         forecast = Forecast(ids, origins, self.stepper.quantiles, values, self.frequency, {})
-        return LiveForecast(forecast, counts, counts < self._warming_steps)
+        return LiveForecast(forecast, counts, counts < self.warming_steps)
 
     # -- what is written down --------------------------------------------------------------------------------------------
 
@@ -235,22 +283,13 @@ class Engine:
             return []
         labels = self._labels.read(arrivals.positions[turn])
         before = self._labels.read(last) if len(last) else labels
+        steps = arrivals.positions[turn] - last if len(last) else np.zeros(len(turn), np.int64)
+        rows = zip(turn.tolist(), map(Arrival, codes), labels, before, steps.tolist(), strict=True)
         letters = []
-        for n, (i, arrival) in enumerate(zip(turn.tolist(), map(Arrival, codes), strict=True)):
-            if arrival is Arrival.TOO_LATE:
-                steps = int(last[n] - arrivals.positions[i])
-                reason = f"{labels[n]} came when {before[n]} had been stepped, {steps:,} later; expected one of the last "
-                reason += f"{self.series.window:,} positions, which may still change. Widen streaming.revision_window, or begin "
-                reason += "again from the mended panel."
-            elif arrival is Arrival.STRANGER:
-                reason = "it is not one of the stream's series; expected those alone. Mend the name, or let unknown series begin."
-            else:
-                steps = int(arrivals.positions[i] - last[n])
-                reason = f"{labels[n]} lies {steps:,} steps after {before[n]}; expected at most {self._max_gap:,} missing ones. "
-                reason += "Mend the date, or raise max_gap if the series was silent for so long."
-            letters.append(
-                DeadLetter(int(arrivals.lines[i]), arrival, f"series {arrivals.ids[i]!r}: {reason}", arrivals.original(i))
-            )
+        for i, arrival, label, last_label, ahead in rows:
+            reason = explain_refusal(arrival, label, last_label, ahead, max_gap=self._max_gap, window=self.series.window)
+            text = f"series {arrivals.ids[i]!r}: {reason}"
+            letters.append(DeadLetter(int(arrivals.lines[i]), arrival, text, arrivals.original(i)))
         return letters
 
     def _after(self, arrivals: Arrivals, codes: NDArray[np.int8], live: LiveForecast) -> Progress:

@@ -104,6 +104,21 @@ def revision_length(frequency: Frequency) -> int:
     return min(frequency.season_length, LONGEST_WINDOW)
 
 
+def explain_refusal(arrival: Arrival, label: str | int, last_label: str | int, ahead: int, *, max_gap: int, window: int) -> str:
+    """Why an observation of a known time is not stepped, when its series has come to `last_label`, `ahead` steps before it."""
+    if arrival is Arrival.TOO_LATE:
+        return (
+            f"{label} came when {last_label} had been stepped, {-ahead:,} later; expected one of the last {window:,} positions, "
+            "which may still change. Widen streaming.revision_window, or begin again from the mended panel."
+        )
+    if arrival is Arrival.STRANGER:
+        return "it is not one of the stream's series; expected those alone. Mend the name, or let unknown series begin."
+    return (
+        f"{label} lies {ahead:,} steps after {last_label}; expected at most {max_gap:,} missing ones. "
+        "Mend the date, or raise max_gap if the series was silent for so long."
+    )
+
+
 def longest_gap(frequency: Frequency) -> int:
     """How many missing positions are stepped through before a date is held to be wrong: two years, from 50 to 10,000 of them.
 

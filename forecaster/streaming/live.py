@@ -105,6 +105,14 @@ class LiveSeries:
         self.kept[rows], self.kept_positions[rows] = state[:, None], NEVER
         return rows
 
+    def select(self, slots: NDArray[np.int64]) -> "LiveSeries":
+        """Some of the series, in new slots."""
+        chosen = LiveSeries(self.state.shape[1], window=self.window)
+        chosen.add([self.ids[slot] for slot in slots], self.state[slots])
+        for name in self.ARRAYS:
+            getattr(chosen, name)[: len(slots)] = getattr(self, name)[slots]
+        return chosen
+
     def known_values(self, slots: NDArray[np.int64], positions: Positions) -> Values:
         """The values [N] that these positions were stepped with; they mean something within the window alone."""
         return np.asarray(self.recent[slots, positions % self.recent.shape[1]])

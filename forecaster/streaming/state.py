@@ -61,9 +61,19 @@ class StateStore:
         self._logged = 0  # observations since the last snapshot
 
     @classmethod
-    def open(cls, directory: Path, *, fingerprint: str, frequency: Frequency, state_size: int, window: int = 0) -> Self:
+    def open(
+        cls,
+        directory: Path,
+        *,
+        fingerprint: str,
+        frequency: Frequency,
+        state_size: int,
+        window: int = 0,
+        owner: dict[str, Any] | None = None,
+    ) -> Self:
         """The store of a directory, made if there is none, for one model (by its fingerprint), frequency and window.
 
+        `owner` is kept with a new one, for `peek`: whatever its maker wants to know of it.
         Raises StateError when the directory cannot be written, another process holds it, the file is damaged or none of
         ours, or its state belongs to another model, frequency, state size, window or version of this program.
         """
@@ -73,7 +83,7 @@ class StateStore:
             lock = lock_directory(directory)
         try:
             with told_of(directory):
-                connection = connect(directory, identity)
+                connection = connect(directory, identity, owner=owner)
         except BaseException:
             os.close(lock)
             raise
@@ -206,16 +216,22 @@ class StateStore:
         if self._logged >= max(LOG_PER_SERIES * min(len(series), SHARD), LEAST_LOG):
             self.snapshot(series, [min(range(shard_count(len(series))), key=self._follows)])
 
-    def snapshot(self, series: LiveSeries, shards: Sequence[int] | None = None, progress: Progress | None = None) -> None:
+    def snapshot(
+        self,
+        series: LiveSeries,
+        shards: Sequence[int] | None = None,
+        progress: Progress | None = None,
+        *,
+        is_all: bool = False,
+    ) -> None:
         """Write these shards (all, if none are named) as they are now, and drop the log that no shard needs any more.
 
-        With `progress`, that is committed with them: so a state made from history begins. Raises StateError, and closes, when
-        the disk refuses; what was committed before stands.
+        With `progress`, that is committed with them: so a state made from history begins. With `is_all` the shards are all
+        that there is from now on. Raises StateError, and closes, when the disk refuses; what was committed before stands.
         """
         shards = range(shard_count(len(series))) if shards is None else shards
         batch = self._batch + (progress is not None)
-        before = {shard: self._snapshot_path(shard, self._shards[shard][0]) for shard in shards if shard in self._shards}
-        written = dict(self._shards)
+        written = {} if is_all else dict(self._shards)
         with self._transaction() as connection:
             for shard in shards:
                 written[shard] = (batch, write_shard(self._snapshot_path(shard, batch), series, shard))
@@ -226,10 +242,10 @@ class StateStore:
             if progress is not None:
                 self._write_record(connection, "progress", asdict(progress) | {"batch": batch})
             connection.execute("DELETE FROM log WHERE batch <= ?", (dropped,))
+        gone = {self._snapshot_path(shard, entry[0]) for shard, entry in self._shards.items()}
         self._shards, self._batch, self._dropped, self._logged = written, batch, dropped, 0
-        for shard, path in before.items():
-            if path != self._snapshot_path(shard, batch):
-                path.unlink(missing_ok=True)
+        for path in gone - {self._snapshot_path(shard, entry[0]) for shard, entry in written.items()}:
+            path.unlink(missing_ok=True)
 
     @property
     def logged(self) -> int:

@@ -10,6 +10,7 @@ from forecaster.streaming.arrivals import Arrivals
 from forecaster.streaming.engine import BEHIND, FORECASTS, MISSING, NOT_FINITE, Engine
 from forecaster.streaming.lateness import Arrival
 from forecaster.streaming.live import LiveForecast
+from forecaster.streaming.vitals import Pulse
 
 
 class Sink(Protocol):
@@ -79,13 +80,18 @@ class StreamSummary:
 
 
 def stream_forecasts(
-    source: Iterable[Arrivals], engine: Engine, sink: Sink, *, progress: Callable[[int, int, str], None] | None = None
+    source: Iterable[Arrivals],
+    engine: Engine,
+    sink: Sink,
+    *,
+    progress: Callable[[int, int, str], None] | None = None,
+    pulse: Pulse | None = None,
 ) -> StreamSummary:
     """Take in a source to its end, micro-batch by micro-batch, and pass the forecasts on.
 
     The source decides when to stop (at the end of its input, or when its `should_stop` says so). It ends early, and cleanly,
     when nobody reads the forecasts any more. `progress` is told how many observations arrived, 0 for a total that nobody
-    knows, and what of.
+    knows, and what of; `pulse` feels how the stream does after each micro-batch.
     """
     before, began = engine.progress.counts, time.monotonic()
     reader_left = False
@@ -95,11 +101,14 @@ def stream_forecasts(
         arrived += len(arrivals) + len(arrivals.rejected)
         if progress is not None:
             progress(arrived, 0, "observations")
+        took_in = time.monotonic()
         try:
             _commit_and_emit(engine, live, sink)
         except BrokenPipeError:
             reader_left = True
             break
+        if pulse is not None:
+            pulse.beat(engine, len(arrivals) + len(arrivals.rejected), time.monotonic() - took_in)
     engine.rest()
     after = engine.progress.counts
     counts = {name: count - before.get(name, 0) for name, count in after.items()}

@@ -1,0 +1,111 @@
+"""How a live stream does: what it took in, how fast, which series lag, and what its intervals covered."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from forecaster.forecast import State
+from forecaster.streaming.engine import BEHIND, FORECASTS, MISSING, NOT_FINITE, Engine
+from forecaster.streaming.labels import Labels
+from forecaster.streaming.lateness import NEVER, Arrival
+
+SLOWEST = 5
+SECONDS_OF_RATE = 10.0
+
+Coverage = Callable[[State], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """One look at a stream.
+
+    `counts` are by arrival since the state was made; `lag` is how many positions behind the newest one a series is, at the
+    median and at the most; `slowest` are the series furthest behind, with the label of their last position. `coverage` is the
+    share of values inside each interval lately, by its nominal share, where the stream is calibrated.
+    """
+
+    series: int
+    warming: int
+    newest: str | int | None
+    lines: int
+    counts: dict[str, int]
+    missing: int
+    behind: int
+    forecasts: int
+    not_finite: int
+    dead: int
+    lag_median: float
+    lag_most: int
+    slowest: dict[str, str | int]
+    coverage: dict[str, float]
+    logged: int
+    rate: float
+    commit_ms: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The look as JSON knows it."""
+        return asdict(self)
+
+
+class Pulse:
+    """Takes a look at an engine now and then: call `beat` after each micro-batch.
+
+    `tell` is called at most every `seconds` seconds, and is free to print, log or count.
+    """
+
+    def __init__(self, tell: Callable[[Vitals], None], *, seconds: float = 1.0, coverage: Coverage | None = None) -> None:
+        self._tell = tell
+        self._seconds = seconds
+        self._coverage = coverage
+        self._told = time.monotonic()
+        self._seen: deque[tuple[float, int]] = deque([(self._told, 0)])
+        self._arrived = 0
+
+    def beat(self, engine: Engine, arrived: int, commit_seconds: float) -> None:
+        """A micro-batch of so many lines was committed, in so long."""
+        self._arrived += arrived
+        now = time.monotonic()
+        if now - self._told < self._seconds:
+            return
+        self._told = now
+        self._seen.append((now, self._arrived))
+        while len(self._seen) > 2 and now - self._seen[0][0] > SECONDS_OF_RATE:
+            self._seen.popleft()
+        (began, before), (ended, after) = self._seen[0], self._seen[-1]
+        rate = (after - before) / max(ended - began, 1e-9)
+        self._tell(vitals(engine, rate=rate, commit_ms=1000 * commit_seconds, coverage=self._coverage))
+
+
+def vitals(engine: Engine, *, rate: float = 0.0, commit_ms: float = 0.0, coverage: Coverage | None = None) -> Vitals:
+    """How an engine does now."""
+    series, progress = engine.series, engine.progress
+    count = len(series)
+    begun = np.flatnonzero(series.positions[:count] != NEVER)
+    lags = progress.newest - series.positions[begun]
+    slowest = begun[np.argsort(-lags, kind="stable")[:SLOWEST]] if len(begun) else begun
+    labels = Labels(engine.frequency)
+    newest = labels.read(np.array([progress.newest]))[0] if progress.newest != NEVER else None
+    counts = {arrival.label: progress.counts.get(arrival.label, 0) for arrival in Arrival}
+    return Vitals(
+        series=count,
+        warming=int((series.counts[:count] < engine.warming_steps).sum()),
+        newest=newest,
+        lines=progress.feed.lines,
+        counts=counts,
+        missing=progress.counts.get(MISSING, 0),
+        behind=progress.counts.get(BEHIND, 0),
+        forecasts=progress.counts.get(FORECASTS, 0),
+        not_finite=progress.counts.get(NOT_FINITE, 0),
+        dead=sum(counts[arrival.label] for arrival in Arrival if arrival > Arrival.DUPLICATE),
+        lag_median=float(np.median(lags)) if len(lags) else 0.0,
+        lag_most=int(lags.max(initial=0)),
+        slowest=dict(zip([series.ids[slot] for slot in slowest], labels.read(series.positions[slowest]), strict=True)),
+        coverage=coverage(series.state[begun]) if coverage is not None and len(begun) else {},
+        logged=engine.logged,
+        rate=rate,
+        commit_ms=commit_ms,
+    )
