@@ -7,6 +7,7 @@ from forecaster.cli.ablate import ablate
 from forecaster.cli.app import app
 from forecaster.cli.demo import demo
 from forecaster.cli.evaluate import evaluate
+from forecaster.cli.explain import explain
 from forecaster.cli.ingest import ingest
 from forecaster.cli.predict import predict
 from forecaster.cli.report import report
@@ -28,3 +29,4 @@ COMMANDS = (  # in the order of the help
 
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(explain, name="explain")

@@ -1,0 +1,185 @@
+"""Real steps of a network worked out: each formula beside its numbers, unit by unit."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from forecaster.errors import ConfigError, DataError
+from forecaster.explain.conventions import Convention, Formula, formulas_of, numbers_of, words_of
+from forecaster.explain.formulas import Layer, Step, read_layers
+from forecaster.explain.gates import cell_of, input_names, input_steps, walk_layers
+from forecaster.explain.telling import MOST_TELLING, sentence_of, telling_units
+from forecaster.models.recurrent import Recurrent
+from forecaster.series import Origins, Panel
+
+
+@dataclass(frozen=True)
+class UnitStep:
+    """One unit in one step: every number under the name that the formulas use, and what there is to see. Units count from 1."""
+
+    unit: int
+    numbers: dict[str, float]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class TracedStep:
+    """One step of a layer: what was observed (None: nothing), what it saw [D], and the units.
+
+    `difference` is how far the states worked out here, in float64, lie from those that the network itself arrives at in float32.
+    """
+
+    timestamp: str
+    y: float | None
+    x: tuple[float, ...]
+    units: tuple[UnitStep, ...]
+    difference: float
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Steps of one series in one layer of one member (both count from 1), in one convention.
+
+    `inputs` are the names of `x`: of what the scaler and the calendar say in the lowest layer, of units above it.
+    """
+
+    unique_id: str
+    rung: str
+    member: int
+    members: int
+    layer: int
+    layers: int
+    hidden_size: int
+    convention: Convention
+    formulas: tuple[Formula, ...]
+    words: tuple[str, ...]
+    inputs: tuple[str, ...]
+    steps: tuple[TracedStep, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON can hold it; a formula's `text` stands beside its pattern."""
+        formulas = [{**asdict(formula), "text": formula.text} for formula in self.formulas]
+        return {**asdict(self), "formulas": formulas}
+
+
+def trace(
+    recurrent: Recurrent,
+    panel: Panel,
+    unique_id: str,
+    position: int,
+    *,
+    steps: int = 2,
+    units: Sequence[int] | None = None,
+    most: int = MOST_TELLING,
+    member: int = 1,
+    layer: int = 1,
+    convention: Convention = "paper",
+) -> Trace:
+    """The step that takes in the series' value at `position`, and those after it, as far as the series goes.
+
+    Each begins with the network's own state. `units` (from 1) are those to show; without them the `most` telling ones. Raises
+    DataError for a series or a position that the panel has not, ConfigError for a member, layer or unit that the network has not.
+    """
+    b = _place(panel, unique_id)
+    _check_position(panel, b, position)
+    cell = cell_of(recurrent, _within(member, recurrent.config.members, "member") - 1)
+    layers = read_layers(cell, recurrent.name)
+    own = layers[_within(layer, len(layers), "layer") - 1]
+    for unit in units or ():
+        _within(unit, own.hidden_size, "unit")
+    only = panel.select([b])
+    first = position - int(only.starts[0])
+    known = np.arange(first, min(first + steps, int(only.lengths[0])))
+    x, skip = input_steps(recurrent, only)
+    if first < skip[0]:
+        raise DataError(
+            f"series {unique_id!r} has no value before {only.frequency.labels(only.starts + skip).iloc[0]}, and a network begins "
+            "with the first one. Choose a later --at."
+        )
+    states = _own_states(recurrent, only, known, member=member)
+    is_residual = bool(getattr(cell, "residual", False))
+    done = [
+        walk_layers(layers, torch.from_numpy(x[[t]]), states[[k]], is_residual=is_residual) for k, t in enumerate(known.tolist())
+    ]
+    here = [parts[layer - 1] for parts in done]
+    chosen = [unit - 1 for unit in dict.fromkeys(units)] if units else telling_units(own, here, count=most)
+    labels = only.frequency.labels(only.starts[0] + known).astype(str).tolist()
+    return Trace(
+        unique_id,
+        recurrent.name,
+        member,
+        recurrent.config.members,
+        layer,
+        len(layers),
+        own.hidden_size,
+        convention,
+        formulas_of(recurrent.name, convention),
+        words_of(recurrent.name, convention),
+        input_names(recurrent)
+        if layer == 1
+        else tuple(f"unit {unit} of layer {layer - 1}" for unit in _units(own.of_x.shape[2])),
+        tuple(
+            TracedStep(
+                label,
+                None if np.isnan(only.values[t]) else float(only.values[t]),
+                tuple(_seen(parts, layers, layer, x[t], is_residual=is_residual)),
+                tuple(_unit_step(own, parts[layer - 1], unit, convention) for unit in chosen),
+                float((torch.cat([part.after for part in parts], dim=1) - states[[k + 1]]).abs().max()),
+            )
+            for k, (t, label, parts) in enumerate(zip(known.tolist(), labels, done, strict=True))
+        ),
+    )
+
+
+def _own_states(recurrent: Recurrent, only: Panel, known: np.ndarray[Any, np.dtype[np.int64]], *, member: int) -> torch.Tensor:
+    """The member's own states before each of the steps and after the last [K + 1, S]."""
+    whole = np.append(known, known[-1] + 1)
+    asked = np.maximum(whole, 1)
+    states = recurrent.states_at(only, Origins(np.zeros(len(asked), dtype=np.int64), asked))[:, recurrent.memory]
+    states[whole == 0] = 0
+    return torch.from_numpy(states.astype(np.float64)).chunk(recurrent.config.members, dim=1)[member - 1]
+
+
+def _seen(parts: tuple[Step, ...], layers: tuple[Layer, ...], layer: int, x: Any, *, is_residual: bool) -> list[float]:
+    """What the layer saw in a step: the network's inputs, or the outputs of the layers below."""
+    if layer == 1:
+        return [float(one) for one in x]
+    outputs = [part.after[0, : one.hidden_size] for part, one in zip(parts, layers, strict=True)]
+    below = torch.stack(outputs[: layer - 1]).sum(0) if is_residual else outputs[layer - 2]
+    return [float(one) for one in below]
+
+
+def _unit_step(layer: Layer, done: Step, unit: int, convention: Convention) -> UnitStep:
+    sentence = sentence_of(layer, done, unit, is_turned=convention == "torch")
+    return UnitStep(unit + 1, numbers_of(layer, done, unit, convention), sentence)
+
+
+def _units(count: int) -> range:
+    return range(1, count + 1)
+
+
+def _place(panel: Panel, unique_id: str) -> int:
+    if unique_id not in panel.ids:
+        some = ", ".join(panel.ids[:3])
+        raise DataError(f"series {unique_id!r} is not in the panel, which has {len(panel):,} such as {some}. Check --series.")
+    return panel.ids.index(unique_id)
+
+
+def _check_position(panel: Panel, b: int, position: int) -> None:
+    start, end = int(panel.starts[b]), int(panel.ends[b])
+    if not start <= position <= end:
+        asked, first, last = panel.frequency.labels(np.array([position, start, end]))
+        where = "before it begins" if position < start else "after its end"
+        raise DataError(
+            f"series {panel.ids[b]!r}: {asked} lies {where}; it goes from {first} to {last}. Choose an --at among these."
+        )
+
+
+def _within(number: int, count: int, what: str) -> int:
+    if not 1 <= number <= count:
+        there = f"{what}s 1 to {count}" if count > 1 else f"one {what}"
+        raise ConfigError(f"{what} {number} was asked for, and the network has {there}. Choose --{what} among them.")
+    return number
