@@ -41,12 +41,14 @@ def ablate(
         from forecaster.baselines.fitting import usable_cores
         from forecaster.config import read_config
         from forecaster.jobs.ablate import ablate as ablate_panel
-        from forecaster.jobs.ablate import write_recommended
+        from forecaster.jobs.ablate import check_place, write_recommended
         from forecaster.jobs.home import Home
         from forecaster.models.cells import LADDER
         from forecaster.terminal import Talk, print_json
 
         talk = Talk()
+        if write_config:
+            check_place(write_config)
         chosen = read_config(config, [*(settings or []), *([f"horizon={horizon}"] if horizon else [])])
         with talk.progress("ablating") as progress:
             summary = ablate_panel(

@@ -240,8 +240,16 @@ def write_ablation(folder: Path, ladder: Ladder, summary: dict[str, Any]) -> Non
     beside.replace(folder / "ablation.json")
 
 
+def check_place(path: Path) -> Path:
+    """The path of a file to write, if its folder is there; DataError otherwise."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        found = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise DataError(f"--write-config {path}: {found}; expected a file in a folder that is there. Make the folder first.")
+    return path
+
+
 def write_recommended(config: Config, rung: str, path: Path) -> None:
-    """The configuration with that rung as its cell; DataError where it cannot be written."""
+    """The configuration with that rung as its cell, as a file; DataError where it cannot be written."""
     chosen = config.model_copy(update={"model": config.model.model_copy(update={"cell": rung})})
     try:
         path.write_text(chosen.to_yaml(), encoding="utf-8")
