@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 import orjson
@@ -119,7 +120,10 @@ def print_breakdown(by: dict[str, Any], forecasters: Sequence[str]) -> None:
     label = "MASE" if by["measure"] == "mase" else "sMAPE"
     table = Table(title=f"{label} by {by['by']}", title_justify="left", title_style="bold")
     table.add_column(by["column"], no_wrap=True)
-    names = [name for name in forecasters if any(row["forecaster"] == name for row in by["rows"])]
+    scored = [name for name in forecasters if any(row["forecaster"] == name for row in by["rows"])]
+    room = console.width - 4 - max((len(str(row[by["column"]])) for row in by["rows"]), default=0)
+    ends = accumulate(max(len(name), 7) + 3 for name in scored)
+    names = [name for name, end in zip(scored, ends, strict=True) if end <= room]
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     cells: dict[Any, dict[str, float | None]] = {}
@@ -134,6 +138,8 @@ def print_breakdown(by: dict[str, Any], forecasters: Sequence[str]) -> None:
     console.print(table)
     if len(cells) > MOST_ROWS:
         console.print(f"… and {len(cells) - MOST_ROWS:,} rows more; --json has them all", soft_wrap=True)
+    if len(names) < len(scored):
+        console.print(f"{len(scored) - len(names)} more forecasters have no room here; --json has them", soft_wrap=True)
 
 
 def print_lines(lines: Sequence[str]) -> None:
@@ -151,7 +157,7 @@ def _title(summary: dict[str, Any]) -> str:
 def _mark(row: dict[str, Any], winner: str | None) -> str:
     if row["forecaster"] == winner:
         return " *"
-    return MAY_BE if row.get("in_confidence_set") else ""
+    return MAY_BE if row.get("may_be_best") else ""
 
 
 def _bar(value: float | None, largest: float, width: int) -> str:

@@ -19,7 +19,7 @@ from forecaster.evaluation.backtest import (
 from forecaster.evaluation.leaderboard import rank
 from forecaster.evaluation.losses import paired_losses
 from forecaster.evaluation.scores import score
-from forecaster.evaluation.significance import significance
+from forecaster.evaluation.significance import conclusion, significance
 from forecaster.evaluation.verdict import leaderboard_summary, verdict
 from forecaster.frequency import Frequency
 from forecaster.series import Origins, Panel
@@ -96,6 +96,17 @@ def test_one_series_is_judged_by_its_origins_and_too_few_of_them_are_no_evidence
     assert "over 30 origins" in verdict(overlapping)  # 117 origins, four of which share their values
 
 
+def test_who_is_not_among_the_best_is_not_said_to_be_level_with_it():
+    found = significance(
+        paired_losses(compare([Repeat("naive2"), Repeat("gru", 4, shift=0.004), Repeat("smoothing", 4)], waves()))
+    )
+    out = replace(found, confidence_set=("gru",), p_values={"smoothing": 0.06, "naive2": 0.01})
+    assert out.contenders == ("gru",)
+    assert conclusion(out) == (
+        "gru is better than naive2 beyond luck (p 0.010); smoothing is not among the best, over 12 series."
+    )
+
+
 def test_a_leader_that_the_tests_put_second_is_told_with_that():
     leaderboard = compare([Repeat("naive2"), Repeat("gru", 4)], waves())
     found = significance(paired_losses(leaderboard))
@@ -111,13 +122,11 @@ def test_table_tests_and_verdict_say_one_thing(shift):
     assert summary["significance"]["conclusion"] in summary["verdict"]
     rows = {row["forecaster"]: row for row in summary["leaderboard"]}
     tested = {row["forecaster"]: row for row in summary["significance"]["forecasters"]}
-    assert rows[summary["winner"]]["in_confidence_set"] is True
-    assert {name: row["in_confidence_set"] for name, row in rows.items()} == {
-        name: row["in_confidence_set"] for name, row in tested.items()
-    }
-    assert rows["naive2"]["in_confidence_set"] is False
-    is_beaten = tested["gru"]["p_value"] is not None and tested["gru"]["p_value"] < 0.05
-    assert ("On this panel smoothing is enough" in summary["verdict"]) == is_beaten
+    assert rows[summary["winner"]]["may_be_best"] is True
+    assert {name: row["may_be_best"] for name, row in rows.items()} == {name: row["may_be_best"] for name, row in tested.items()}
+    assert rows["naive2"]["may_be_best"] is False
+    is_behind = summary["winner"] == "smoothing" and not rows["gru"]["may_be_best"]
+    assert ("On this panel smoothing is enough" in summary["verdict"]) == is_behind
 
 
 def test_equal_forecasters_share_the_lead():

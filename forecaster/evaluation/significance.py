@@ -59,6 +59,11 @@ class Significance:
         """Those that the best is better than beyond luck."""
         return tuple(name for name, p in self.p_values.items() if p < self.alpha)
 
+    @property
+    def contenders(self) -> tuple[str, ...]:
+        """Those that may be the best: in the confidence set, and not beaten one to one."""
+        return tuple(name for name in self.forecasters if name in self.confidence_set and name not in self.beaten)
+
 
 def significance(losses: Losses, *, alpha: float = 0.05, unit: Unit | None = None, seed: int = 0) -> Significance:
     """The tests of the losses over the series, or over the origins where the series are too few (or `unit` says so).
@@ -204,12 +209,13 @@ def conclusion(found: Significance) -> str:
     if found.beaten:
         highest = max(found.p_values[name] for name in found.beaten)
         said.append(f"{best} is better than {_listed(found.beaten)} beyond luck ({_p(highest)})")
-    level = [name for name in others if name not in found.beaten]
-    if level:
+    if behind := [name for name in others if name not in found.beaten and name not in found.contenders]:
+        said.append(f"{_listed(behind)} {'is' if len(behind) == 1 else 'are'} not among the best")
+    if level := [name for name in others if name in found.contenders]:
         said.append(f"no difference between {best} and {_listed(level, 'or')} could be shown")
     sentence = "; ".join(said) + f", over {found.units:,} {found.unit}."
-    rest = [f"The best is among {_listed(found.confidence_set)} ({100 * (1 - found.alpha):g} % confidence)."]
-    return " ".join([sentence, *(rest if len(found.confidence_set) > 1 else [])])
+    rest = [f"The best is among {_listed(found.contenders)} ({100 * (1 - found.alpha):g} % confidence)."]
+    return " ".join([sentence, *(rest if len(found.contenders) > 1 else [])])
 
 
 def significance_summary(found: Significance) -> dict[str, object]:
@@ -221,6 +227,7 @@ def significance_summary(found: Significance) -> dict[str, object]:
             "p_value": _null(found.p_values.get(name, math.nan)),
             "inclusion": _null(found.inclusion[name]),
             "in_confidence_set": name in found.confidence_set,
+            "may_be_best": name in found.contenders,
             "mean_rank": _null(found.mean_ranks[name]),
         }
         for name in found.forecasters

@@ -12,13 +12,13 @@ __all__ = ["FEWEST_UNITS", "leaderboard_summary", "verdict"]
 def leaderboard_summary(leaderboard: Leaderboard, ours: str = "gru") -> dict[str, object]:
     """What `--json` prints: the rows, the winner, the measure they are ordered by, the tests, and the verdict.
 
-    A row's `in_confidence_set` says whether it may be the best; null where nothing could be tested, or it took no part.
+    A row's `may_be_best` is null where nothing could be tested, or it took no part.
     """
     found = significance(paired_losses(leaderboard))
     rows = leaderboard_rows(leaderboard)
     for row in rows:
         is_tested = found.is_tested and row["forecaster"] in found.forecasters
-        row["in_confidence_set"] = row["forecaster"] in found.confidence_set if is_tested else None
+        row["may_be_best"] = row["forecaster"] in found.contenders if is_tested else None
     return {
         "leaderboard": rows,
         "winner": leaderboard.winner,
@@ -69,7 +69,7 @@ def _shown(leaderboard: Leaderboard, found: Significance, rival: str, ours: str)
         return [said]
     if not found.is_tested or rival not in found.p_values:
         return [said]
-    if rival not in found.beaten:
+    if rival in found.contenders:
         return [said, "Take the simpler of the two."]
     return [said, f"On this panel {best} is enough."] if rival == ours else [said]
 

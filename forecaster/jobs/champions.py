@@ -97,7 +97,12 @@ def _told(table: ChampionTable, checked: ChoiceCheck | None) -> str:
         return f"{said} There are too few origins to say what that is worth."
     single, name = checked.single, checked.measure.upper().replace("SMAPE", "sMAPE")
     change = 100 * (checked.champions / single - 1) if single else 0.0
+    alone = f"{checked.single_forecaster} alone, the best until then, {single:.3f} ({change:+.1f} %)"
     return (
-        f"{said} Chosen on the first {checked.evidence_origins} origins, they have {name} {checked.champions:.3f} on the last "
-        f"{checked.scored_origins}, {checked.single_forecaster} alone, the best until then, {single:.3f} ({change:+.1f} %)."
+        f"{said} Chosen on the first {_origins(checked.evidence_origins)}, they have {name} {checked.champions:.3f} on the last "
+        f"{_origins(checked.scored_origins)}; {alone}."
     )
+
+
+def _origins(count: int) -> str:
+    return "origin" if count == 1 else f"{count} origins"

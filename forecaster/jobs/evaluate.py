@@ -81,7 +81,8 @@ def evaluate(
         leaderboard = rank(scores)
         table, told = None, None
         if question.kind == "evaluation":
-            table, told = _choose(run, question, network, baselines, progress=progress)
+            known = scores if not (refit_every or files) else None
+            table, told = _choose(run, question, network, baselines, known=known, progress=progress)
     summary = leaderboard_summary(leaderboard, network.name) | {
         "run": str(run.path),
         "panel": run.facts.panel,
@@ -200,15 +201,16 @@ def _with_notes(scores: Scores, baselines: Sequence[Baseline]) -> Scores:
 
 
 def _choose(
-    run: Run, question: Question, network: Recurrent, baselines: Sequence[Baseline], *, progress: Progress
+    run: Run, question: Question, network: Recurrent, baselines: Sequence[Baseline], *, known: Scores | None, progress: Progress
 ) -> tuple[ChampionTable | None, dict[str, Any] | None]:
-    """Champions on origins of their own, nearer to each other than those of the table, and never refitted."""
+    """Champions on origins near to each other, never refitted; `known` are the scores of the question, where they may serve."""
     stride = evidence_stride(question.horizon, stride_of(run))
     origins = rolling_origins(question.panel, run.facts.holdout, horizon=question.horizon, stride=stride)
-    asked = replace(question, origins=origins)
-    answers = _answers(asked, network, baselines)
-    scores = asked.score(answers, progress=progress, at_once=_series_at_once(asked, network, is_batch=False))
-    losses = paired_losses(rank(scores))
+    if known is None or len(origins) != len(question.origins):
+        asked = replace(question, origins=origins)
+        answers = _answers(asked, network, baselines)
+        known = asked.score(answers, progress=progress, at_once=_series_at_once(asked, network, is_batch=False))
+    losses = paired_losses(rank(known))
     if not losses.forecasters or not len(losses.values):
         return None, None
     return champions_of(losses)

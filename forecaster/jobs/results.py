@@ -83,7 +83,7 @@ def draw_results(
 
 def draw_scores(leaderboard: Leaderboard, summary: dict[str, Any], path: Path) -> Path:
     """The picture that `--chart` asks for; raises DataError when it cannot be written."""
-    best = [row["forecaster"] for row in summary["leaderboard"] if row["in_confidence_set"]]
+    best = [row["forecaster"] for row in summary["leaderboard"] if row["may_be_best"]]
     try:
         return save_chart(scores_chart(leaderboard, may_be_best=best, title=str(summary["panel"])), path)
     except OSError as error:
