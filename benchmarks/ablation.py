@@ -1,45 +1,38 @@
-"""What each element of the network is worth: every rung of the ladder, and every element taken out, under one small budget.
+"""What each element of the network is worth: it is taken out, all else trained as before, under the budget of `gates.py`.
 
-    python benchmarks/ablation.py --data ../shared/data [--panels tourism hourly …] [--seeds 1 2 3] [--steps 600] [--only rungs]
+    python benchmarks/ablation.py --data ../shared/data --home gates [--panels tourism …] [--elements memory …] [--rungs gru …]
 
-Trained on the training part, its last horizon held back from training and scored; test parts are not read. MASE and the mean
-pinball loss relative to the whole network's with the same seed: above 1 means that the element earns something. The standard
-deviation is that between seeds.
+The rungs of the ladder are the affair of `forecast ablate` (`gates.py` types it on five panels); the whole network is its rung
+`gru`, taken from there if it was trained already. Test parts are not read. What is told is by how much the loss rises without
+an element, with the 95 % interval over series (or origins) and seeds: an interval above 0 means that it earns something.
 """
 
 import argparse
 import os
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, stdev
 from unittest.mock import patch
 
-import numpy as np
-import pandas as pd
 import torch
+from gates import BUDGET, CHOSEN, ingest
+from panels import PANELS
 from torch import Tensor
 
-from forecaster.evaluation.metrics import error_scales, pinball_loss
-from forecaster.frequency import Frequency
+from forecaster.ablation.ladder import Ladder, Rung, ladder_of
+from forecaster.config import read_config
+from forecaster.ingest import PanelStore
+from forecaster.jobs.ablate import ablation_key, exam_of
+from forecaster.jobs.home import Home
+from forecaster.jobs.rungs import Exam, Training, on_one_core
 from forecaster.models import ensemble
 from forecaster.models.cells import LADDER
 from forecaster.models.holt_winters import HoltWinters
-from forecaster.models.network import ModelConfig, Network
+from forecaster.models.network import Network
 from forecaster.models.plan import TrainingConfig, WindowPlan, plan_windows
 from forecaster.models.scaler import Scaler, scaler_for
-from forecaster.series import Origins, Panel
-
-QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-PANELS = {  # file, frequency, horizon, lag of the scale, positions of each series
-    "tourism": ("tourism_monthly_train", "MS", 24, 12, None),
-    "hourly": ("m4_hourly_train", "h", 48, 24, None),
-    "weekly": ("m4_weekly_train", "W-SUN", 13, 1, None),
-    "etth1": ("etth1", "h", 24, 24, 11_520),
-}
+from forecaster.series import Panel
 
 
 def whole_base(change: Callable[[HoltWinters], HoltWinters]) -> Callable[[Panel, int], Scaler]:
@@ -112,76 +105,67 @@ def nothing() -> Iterator[None]:
     yield
 
 
-ELEMENTS = {
-    "logarithms": (plain_scale, {}),
-    "the panel's smoothing as base": (no_smoothing, {}),
-    "the ring": (lambda: blind("ring"), {}),
-    "the cell's memory": (lambda: blind("memory"), {}),
-    "many origins in a window": (one_origin, {}),
-    "averaged weights": (nothing, {"average_decay": 0.0}),
+ELEMENTS = {  # how it is taken out, and what it is
+    "memory": (lambda: blind("memory"), "what the cell remembers"),
+    "ring": (lambda: blind("ring"), "the ring of the last values"),
+    "base": (no_smoothing, "the panel's smoothing as base"),
+    "logarithms": (plain_scale, "logarithms"),
+    "origins": (one_origin, "many origins in a window"),
+    "averaging": (nothing, "averaged weights"),
 }
 
 
-def trained(panel: Panel, horizon: int, lag: int, *, cell: str, seed: int, settings: dict[str, float]) -> dict[str, float]:
-    """The scores of a network trained without the last horizon, which it then forecasts, and the CPU seconds it took."""
-    known = panel.drop_last(horizon)
-    config = TrainingConfig(refit_share=0.0, accelerator="cpu", **settings)
-    model = ModelConfig.model_validate({"cell": cell, "members": 1})
-    began = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        forecaster = ensemble.train_network(
-            known, model=model, training=config, horizon=horizon, quantiles=QUANTILES, seed=seed, folder=Path(folder)
-        )
-    seconds = time.process_time() - began
-    origins = Origins.back(panel, (horizon,))
-    values = forecaster.predict(panel, horizon, quantiles=QUANTILES, origins=origins).values
-    ends = panel.offsets[origins.index] + origins.known
-    y = panel.values[ends[:, None] + np.arange(horizon)]
-    scale = error_scales(panel, origins.index, origins.known, lag)[:, None]
-    scale = np.where(scale > 0, scale, np.nan)
-    losses = [np.nanmean(pinball_loss(y, values[:, :, q], quantile) / scale) for q, quantile in enumerate(QUANTILES)]
-    return {"mase": float(np.nanmean(np.abs(y - values[:, :, 4]) / scale)), "pinball": float(np.mean(losses)), "seconds": seconds}
+def learned(exam: Exam, element: str | None, *, rung: str, seed: int, home: Home) -> Training:
+    """A rung trained and scored without an element, unless it was before."""
+    key = ablation_key(exam)
+    folder = home.runs / ".ablations" / (f"{key}-without-{element}" if element else key)
+    (folder / "unfinished").mkdir(parents=True, exist_ok=True)
+    training = Training(exam, rung, seed, folder, folder / "unfinished")
+    if not training.is_done:
+        with on_one_core(), ELEMENTS[element][0]() if element else nothing():
+            training.learn()
+    return training
 
 
-def read(name: str, data: Path) -> tuple[Panel, int, int]:
-    file, alias, horizon, lag, length = PANELS[name]
-    frame = pd.read_parquet(data / f"{file}.parquet")
-    if length:
-        frame = frame[frame.groupby("unique_id").cumcount() < length]
-    panel = Panel.from_frame(frame, Frequency(alias, is_numbered=frame["ds"].dtype.kind == "i"))
-    return panel, horizon, lag
+def ladder_without(name: str, elements: list[str], rungs: list[str], seeds: list[int], *, home: Home) -> Ladder:
+    """The rung `gru` of the whole network, and rungs without an element as `element rung`, beside each other."""
+    settings = [f"horizon={PANELS[name].horizon}", *PANELS[name].settings, *BUDGET]
+    panel = PanelStore(home.panels).load(name)
+    exam = exam_of(read_config(Path("configs/default.yaml"), settings), panel, name)
+    unaveraged = exam_of(read_config(Path("configs/default.yaml"), [*settings, "training.average_decay=0"]), panel, name)
+    made = {"gru": [learned(exam, None, rung="gru", seed=seed, home=home) for seed in seeds]}
+    for element in elements:
+        its_exam = unaveraged if element == "averaging" else exam
+        for rung in rungs:
+            made[f"{element} {rung}"] = [learned(its_exam, element, rung=rung, seed=seed, home=home) for seed in seeds]
+    tallies = {label: [training.tally() for training in each] for label, each in made.items()}
+    no_costs = [Rung(label, 0, 0, 0, 0.0, (), 0.0) for label in made]
+    return ladder_of(no_costs, tallies, {}, seeds=seeds, of=exam.scores(made["gru"][0].forecaster()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("FORECASTER_DATA", "../shared/data")))
-    parser.add_argument("--panels", nargs="*", choices=PANELS, default=["tourism", "hourly"])
+    parser.add_argument("--home", type=Path, default=Path("gates"))
+    parser.add_argument("--panels", nargs="*", choices=CHOSEN, default=list(CHOSEN))
+    parser.add_argument("--elements", nargs="*", choices=ELEMENTS, default=list(ELEMENTS))
+    parser.add_argument("--rungs", nargs="*", choices=LADDER, default=["gru"])
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--only", choices=("rungs", "elements"))
     given = parser.parse_args()
-    rows = {"the whole network (gru)": ("gru", nothing, {})}
-    if given.only != "elements":
-        rows |= {f"rung {cell}": (cell, nothing, {}) for cell in LADDER if cell != "gru"}
-    if given.only != "rungs":
-        rows |= {f"without {name}": ("gru", out, settings) for name, (out, settings) in ELEMENTS.items()}
+    given.home.mkdir(parents=True, exist_ok=True)
     for name in given.panels:
-        panel, horizon, lag = read(name, given.data)
-        print(f"{name}, {given.steps} steps, seeds {given.seeds}")
-        whole: list[dict[str, float]] = []
-        for label, (cell, out, settings) in rows.items():
-            with out():
-                said = [
-                    trained(panel, horizon, lag, cell=cell, seed=seed, settings={"max_steps": given.steps, **settings})
-                    for seed in given.seeds
-                ]
-            whole = whole or said
-            told = []
-            for score in ("mase", "pinball"):
-                ratios = [one[score] / best[score] for one, best in zip(said, whole, strict=True)]
-                spread = stdev(ratios) if len(ratios) > 1 else 0.0
-                told.append(f"{score} {mean(one[score] for one in said):.4f}, ratio {mean(ratios):.3f} ± {spread:.3f}")
-            print(f"  {label:44}{'   '.join(told)}   {mean(one['seconds'] for one in said):.0f} s of CPU", flush=True)
+        ingest(name, data=given.data, home=given.home)
+        ladder = ladder_without(name, given.elements, given.rungs, given.seeds, home=Home(given.home))
+        print(f"{CHOSEN[name]}: the whole network (gru) has {ladder.measure} {ladder.losses['gru'].mean():.3f}")
+        for element in given.elements:
+            print(f"    without {ELEMENTS[element][1]}")
+            for rung in given.rungs:
+                rise = -ladder.gain(f"{element} {rung}", "gru")
+                told = f"{100 * rise.share:+6.1f} % (95 % interval {100 * rise.low:.1f} to {100 * rise.high:.1f} %)"
+                if rung != "gru" and "gru" in given.rungs:
+                    beside = -ladder.gain(f"{element} {rung}", f"{element} gru")
+                    told += f"; beside gru {100 * beside.share:+.1f} % ({100 * beside.low:.1f} to {100 * beside.high:.1f} %)"
+                print(f"        {rung:18}{told}", flush=True)
 
 
 if __name__ == "__main__":

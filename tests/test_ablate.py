@@ -156,7 +156,7 @@ def test_a_rung_learns_nothing_from_the_part_that_scores_it(tmp_path: Path) -> N
     exam = exam_of(TINY, panel, "weekly")
     other = exam_of(TINY, another_end(panel, exam.holdout), "weekly")
     one, two = trained(exam, tmp_path / "one"), trained(other, tmp_path / "two")
-    assert load_recurrent(one.weights).fingerprint == load_recurrent(two.weights).fingerprint
+    assert one.forecaster().fingerprint == two.forecaster().fingerprint
     assert ablation_key(exam) != ablation_key(other)
 
 
@@ -164,7 +164,7 @@ def test_what_is_forecast_does_not_change_with_what_comes_later(tmp_path: Path) 
     panel = weekly_panel(4)
     exam = exam_of(TINY, panel, "weekly")
     other = exam_of(TINY, another_end(panel, exam.horizon), "weekly")  # all but the last origin see the same
-    forecaster = load_recurrent(trained(exam, tmp_path).weights)
+    forecaster = trained(exam, tmp_path).forecaster()
     rows = [each.scores(forecaster).tallies["gru"].rows for each in (exam, other)]
     origins = len(exam.origins) // len(panel)
     is_last = np.arange(len(rows[0])) % origins == origins - 1
@@ -188,7 +188,7 @@ def test_the_base_is_what_any_untrained_rung_says() -> None:
 def test_losses_come_back_from_their_files_to_the_bit(tmp_path: Path) -> None:
     exam = exam_of(TINY, weekly_panel(4), "weekly")
     training = trained(exam, tmp_path)
-    scored = exam.scores(load_recurrent(training.weights)).tallies["gru"]
+    scored = exam.scores(training.forecaster()).tallies["gru"]
     kept = training.tally()
     assert np.array_equal(kept.rows, scored.rows, equal_nan=True)
     assert all(np.array_equal(kept.by_lead[name], scored.by_lead[name], equal_nan=True) for name in scored.by_lead)

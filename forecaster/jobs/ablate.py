@@ -29,7 +29,6 @@ from forecaster.jobs.home import Home
 from forecaster.jobs.rungs import Exam, Training, Untrained, learn_alone, on_one_core
 from forecaster.jobs.runs import package_versions, unfinished_folder
 from forecaster.models.cells import LADDER
-from forecaster.models.checkpoint import load_recurrent
 from forecaster.models.training import Progress
 from forecaster.series import Panel
 
@@ -175,7 +174,7 @@ def _time_left(done: float, before: float, whole: int, began: float) -> list[str
 
 def _ladder(exam: Exam, trainings: Sequence[Training], rungs: Sequence[str], seeds: tuple[int, ...], *, jobs: int) -> Ladder:
     """The finished trainings beside each other, and beside the base and plain baselines."""
-    networks = {rung: load_recurrent(next(one for one in trainings if one.rung == rung).weights) for rung in rungs}
+    networks = {rung: next(one for one in trainings if one.rung == rung).forecaster() for rung in rungs}
     with on_one_core():
         costs = step_costs(networks, exam.known)
     made = {rung: [training for training in trainings if training.rung == rung] for rung in rungs}

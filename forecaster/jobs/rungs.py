@@ -19,7 +19,7 @@ from forecaster.evaluation.backtest import Backtest, check_rows, known_part
 from forecaster.evaluation.ledger import Tally
 from forecaster.evaluation.scores import Scores, score
 from forecaster.forecast import Forecast, Forecaster
-from forecaster.models.checkpoint import recurrent_from, save_recurrent
+from forecaster.models.checkpoint import load_recurrent, recurrent_from, save_recurrent
 from forecaster.models.ensemble import train_network
 from forecaster.models.inputs import Inputs
 from forecaster.models.network import Network, torch_threads
@@ -128,6 +128,10 @@ class Training:
         _write(self._losses, lambda path: save_file(_arrays(tally), path))
         _write(self._facts, lambda path: path.write_text(json.dumps(asdict(facts), indent=1), encoding="utf-8"))
         shutil.rmtree(self.scratch / self.name)
+
+    def forecaster(self) -> Recurrent:
+        """The finished network."""
+        return load_recurrent(self.weights)
 
     def facts(self) -> RungFacts:
         """What the finished training was."""
