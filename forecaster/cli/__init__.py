@@ -6,11 +6,14 @@ A command is a file. Imports that take time stay inside the commands.
 from forecaster.cli.ablate import ablate
 from forecaster.cli.app import app
 from forecaster.cli.demo import demo
+from forecaster.cli.drift import drift
 from forecaster.cli.evaluate import evaluate
 from forecaster.cli.explain import explain
 from forecaster.cli.ingest import ingest
+from forecaster.cli.nightly import nightly
 from forecaster.cli.predict import predict
 from forecaster.cli.report import report
+from forecaster.cli.runs import runs
 from forecaster.cli.stream import stream
 from forecaster.cli.train import train
 
@@ -23,10 +26,14 @@ COMMANDS = (  # in the order of the help
     predict,
     report,
     stream,
+    nightly,
+    drift,
     ablate,
     demo,
 )
 
 for command in COMMANDS:
     app.command()(command)
+
+app.add_typer(runs, name="runs")
 app.add_typer(explain, name="explain")

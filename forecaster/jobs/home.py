@@ -6,12 +6,34 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from forecaster.errors import ConfigError
+
 Clock = Callable[[], datetime]  # aware, in UTC
 
 
 def wall_clock() -> datetime:
     """What time it is."""
     return datetime.now(UTC)
+
+
+def clock_at(time: str | None) -> Clock:
+    """A clock that stands at a time, written as ISO 8601, in UTC where it has no offset; the wall clock for None.
+
+    Raises ConfigError for what is no time.
+
+    >>> clock_at("2024-05-01T02:00")().isoformat()
+    '2024-05-01T02:00:00+00:00'
+    """
+    if time is None:
+        return wall_clock
+    try:
+        stands = datetime.fromisoformat(time)
+    except ValueError:
+        raise ConfigError(
+            f"--now {time!r} is no time; expected one such as 2024-05-01T02:00 or 2024-05-01T02:00+02:00."
+        ) from None
+    stands = stands.replace(tzinfo=UTC) if stands.tzinfo is None else stands.astimezone(UTC)
+    return lambda: stands
 
 
 @dataclass(frozen=True)

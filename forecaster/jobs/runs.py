@@ -92,22 +92,26 @@ class Run:
         """The weights that have not seen the last `holdout` values, for scores."""
         return self.path / "judged.safetensors"
 
-    def known_part(self, panel: Panel) -> Panel:
-        """The panel as far as it reached when the run was trained; series that came later are left out.
-
-        Raises StateError when the run does not know that any more.
-        """
+    def known_ends(self) -> dict[str, int]:
+        """The last position of each series when the run was trained; raises StateError when that is not known any more."""
         try:
             table = pq.read_table(self.path / "known.parquet", columns=["unique_id", "end"]).to_pydict()
         except (OSError, pa.ArrowException) as error:
             raise StateError(
                 f"{self.path / 'known.parquet'} is missing or damaged ({_first_line(error)}). Train again."
             ) from error
-        ends = dict(zip(table["unique_id"], table["end"], strict=True))
-        then = np.array([ends.get(unique_id, -1) for unique_id in panel.ids], dtype=np.int64)
-        part = panel.select([b for b in range(len(panel)) if panel.ids[b] in ends])
-        since = part.ends - then[[b for b in range(len(panel)) if panel.ids[b] in ends]]
-        return part.drop_last(np.maximum(since, 0))
+        return dict(zip(table["unique_id"], table["end"], strict=True))
+
+    def known_part(self, panel: Panel) -> Panel:
+        """The panel as far as it reached when the run was trained; series that came later are left out.
+
+        Raises StateError when the run does not know that any more.
+        """
+        ends = self.known_ends()
+        known = [b for b in range(len(panel)) if panel.ids[b] in ends]
+        then = np.array([ends[panel.ids[b]] for b in known], dtype=np.int64)
+        part = panel.select(known)
+        return part.drop_last(np.maximum(part.ends - then, 0))
 
 
 def check_run_name(name: str) -> str:

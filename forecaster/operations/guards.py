@@ -4,7 +4,7 @@ Every finding has a severity by policy: `warn` tells, `hold` leaves the delivery
 tonight, `stop` does nothing more. A night goes on with the worst that was found.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from forecaster.frequency import Frequency, Positions
+from forecaster.frequency import Frequency
 from forecaster.series import Panel, Values
 
 Severity = Literal["warn", "hold", "stop"]
@@ -87,12 +87,14 @@ def check_delivery(stored: Panel, arrived: Panel, *, config: GuardsConfig, now: 
     return [finding for finding in found if finding]
 
 
-def check_arrivals(before: Panel, after: Panel, *, config: GuardsConfig, due: int | None = None) -> list[Finding]:
+def check_arrivals(
+    after: Panel, ends_before: Mapping[str, int], *, config: GuardsConfig, due: int | None = None
+) -> list[Finding]:
     """What lacks in a panel after a night's deliveries: the newest values, whole series, or many of their values.
 
-    `due` is the last position that should be there by now.
+    `ends_before` is the last position of each series before the night, `due` the last one that should be there by now.
     """
-    found = [_stale(after, due, config), *_incomplete(before, after, config)]
+    found = [_stale(after, due, config), *_incomplete(after, ends_before, config)]
     return [finding for finding in found if finding]
 
 
@@ -246,20 +248,16 @@ def _by_share(kind: str, policy: Policy, changed: dict[str, str], checked: int, 
 # -- completeness ------------------------------------------------------------------------------------------------------------
 
 
-def _incomplete(before: Panel, after: Panel, config: GuardsConfig) -> list[Finding | None]:
+def _incomplete(after: Panel, ends_before: Mapping[str, int], config: GuardsConfig) -> list[Finding | None]:
     """Series that were alive and got no news while others did, and news with far more holes than usual."""
-    place = {unique_id: b for b, unique_id in enumerate(after.ids)}
-    index = np.array([place.get(unique_id, -1) for unique_id in before.ids], dtype=np.int64)
-    there = index >= 0
-    old_ends, new_ends = before.ends[there], after.ends[index[there]]
-    if not len(old_ends) or new_ends.max() <= old_ends.max():
+    known = np.array([b for b, unique_id in enumerate(after.ids) if unique_id in ends_before], dtype=np.int64)
+    old_ends = np.array([ends_before[after.ids[b]] for b in known], dtype=np.int64)
+    new_ends = after.ends[known]
+    if not len(known) or new_ends.max() <= old_ends.max():
         return []
-    is_alive = old_ends >= old_ends.max() - before.frequency.horizon
-    is_gone = is_alive & (new_ends <= old_ends)
-    gone = [after.ids[b] for b in index[there][is_gone]]
-    lacking = _share_lacking(after, index[there], old_ends, new_ends)
-    usual = float(np.isnan(before.values).mean())
-    return [_gone(gone, int(is_alive.sum()), config), _sparse(lacking, usual, config)]
+    is_alive = old_ends >= old_ends.max() - after.frequency.horizon
+    gone = [after.ids[b] for b in known[is_alive & (new_ends <= old_ends)]]
+    return [_gone(gone, int(is_alive.sum()), config), _sparse(after, known, new_ends - old_ends, config)]
 
 
 def _gone(gone: list[str], alive: int, config: GuardsConfig) -> Finding | None:
@@ -272,14 +270,12 @@ def _gone(gone: list[str], alive: int, config: GuardsConfig) -> Finding | None:
     return Finding("gone", severity, told, tuple(gone), {"series": float(len(gone)), "share": share})
 
 
-def _share_lacking(after: Panel, index: NDArray[np.int64], old_ends: Positions, new_ends: Positions) -> float:
-    """How much of the new positions, of the series that have any, holds no value."""
-    parts = [after.series(b)[len(after.series(b)) - (new - old) :] for b, old, new in zip(index, old_ends, new_ends, strict=True)]
-    fresh = np.concatenate([part for part, old, new in zip(parts, old_ends, new_ends, strict=True) if new > old])
-    return float(np.isnan(fresh).mean())
-
-
-def _sparse(lacking: float, usual: float, config: GuardsConfig) -> Finding | None:
+def _sparse(after: Panel, known: NDArray[np.int64], steps: NDArray[np.int64], config: GuardsConfig) -> Finding | None:
+    """Holes in the last `steps` [B] positions of the known series, held against those of all the positions before."""
+    is_new = [np.isnan(after.series(b)[-step:]) for b, step in zip(known, steps, strict=True) if step > 0]
+    lacking = float(np.concatenate(is_new).mean())
+    before = max(len(after.values) - sum(map(len, is_new)), 1)
+    usual = (float(np.isnan(after.values).sum()) - sum(float(part.sum()) for part in is_new)) / before
     if config.sparse == "off" or lacking - usual <= config.sparse_share:
         return None
     told = f"{100 * lacking:.0f} % of what is new has no value, usually {100 * usual:.0f} %. Look at what delivers."

@@ -1,0 +1,85 @@
+"""A challenger for the run in service: whether one is due, its training, its contest, and what follows from it."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from forecaster.config import Config
+from forecaster.errors import ConfigError
+from forecaster.jobs.contest import hold_contest
+from forecaster.jobs.drift import NAMED, measure_drift, since_last_training
+from forecaster.jobs.home import Clock, Home
+from forecaster.jobs.journal import key_of
+from forecaster.jobs.registry import promote
+from forecaster.jobs.runs import Run, settings_fingerprint
+from forecaster.jobs.service import service_of
+from forecaster.jobs.train import train
+from forecaster.models.training import Progress
+from forecaster.operations.decisions import Decision, Situation, decide_promotion, decide_training
+from forecaster.series import Panel
+
+
+def decide(panel: Panel, *, name: str, home: Home, config: Config, held: str) -> dict[str, Any]:
+    """Whether to train tonight, and on what evidence."""
+    operations, service = config.operations, service_of(name, home)
+    drift = measure_drift(Run.open(service.current, home), panel, operations) if service.current else None
+    days, growth = since_last_training(name, panel, home)
+    decision = decide_training(Situation(days, growth, drift, held), operations.retrain)
+    told: dict[str, Any] = {
+        "train": decision.is_taken,
+        "reasons": list(decision.reasons),
+        "champion": service.current,
+        "days_since_training": days,
+        "growth": growth,
+    }
+    if drift is not None:
+        told["drift"] = {key: value for key, value in asdict(drift).items() if key != "series"} | {
+            "series": dict(list(drift.series.items())[:NAMED]),
+            "series_drifted": len(drift.series),
+        }
+    return told
+
+
+def train_challenger(
+    panel: Panel,
+    *,
+    name: str,
+    night: str,
+    home: Home,
+    config: Config,
+    clock: Clock,
+    say: Callable[[str], None],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train on the panel within the time budget; a training that ended before, by the same night, is taken as it is.
+
+    Raises whatever the training raises: nothing serves that was not trained.
+    """
+    budget = config.training.max_minutes or config.operations.retrain.max_minutes
+    config = config.model_copy(update={"training": config.training.model_copy(update={"max_minutes": budget})})
+    run_name = f"{name}-{night}-{key_of(panel.fingerprint, settings_fingerprint(config))[:6]}"
+    try:
+        run = Run.open(run_name, home)
+    except ConfigError:
+        run = train(config, name, home=home, name=run_name, command="nightly", clock=clock, say=say, progress=progress)
+    return {"run": run.path.name, "model": run.facts.model_fingerprint, "training_seconds": run.facts.seconds}
+
+
+def judge_challenger(panel: Panel, *, challenger: str, champion: str | None, home: Home, config: Config) -> dict[str, Any]:
+    """The contest between the two, and whether the challenger is to serve; without a champion there is nothing to beat."""
+    if champion is None or champion == challenger:
+        return {"promote": True, "reasons": ["no run served before"], "contest": None}
+    try:
+        run = Run.open(champion, home)
+        contest = hold_contest(run, Run.open(challenger, home), panel)
+    except ConfigError as error:
+        decision = Decision(False, (str(error),))
+        return {"promote": decision.is_taken, "reasons": list(decision.reasons), "contest": None}
+    decision = decide_promotion(contest, config.operations.promote)
+    return {"promote": decision.is_taken, "reasons": list(decision.reasons), "contest": asdict(contest)}
+
+
+def promote_challenger(challenger: str, *, why: str, home: Home, clock: Clock) -> dict[str, Any]:
+    """Let the challenger serve; taken twice, it serves once."""
+    service = promote(Run.open(challenger, home), home, why=why, clock=clock)
+    return {"current": service.current, "previous": service.previous}
