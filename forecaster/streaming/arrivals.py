@@ -49,6 +49,12 @@ class Arrivals:
         return len(self.ids)
 
 
+def nothing(letters: tuple[DeadLetter, ...], feed: FeedPosition) -> Arrivals:
+    """Dead letters without an observation."""
+    none = np.empty(0, np.int64)
+    return Arrivals((), none, np.empty(0), none, letters, feed, original=lambda _: b"")
+
+
 @dataclass(frozen=True, eq=False)
 class CodedIds(Sequence[str]):
     """Ids [N] as `names[codes[n]]`. A feed hands on the same `names` for as long as they stay the same.

@@ -1,15 +1,21 @@
 """What was not stepped, in a file: written with its reason, and read again once it is mended."""
 
 import base64
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
 
-from forecaster.errors import StateError
-from forecaster.streaming.dates import Unreadable, shown
+from forecaster.errors import DataError, StateError
+from forecaster.frequency import Frequency
+from forecaster.streaming.arrivals import Arrivals, Fields, place, read_json, take_carefully
+from forecaster.streaming.arrivals_csv import COLUMNS, CsvRows
+from forecaster.streaming.dates import Dates, Unreadable, shown
 from forecaster.streaming.lateness import DeadLetter
+from forecaster.streaming.lines import LineBatches
+from forecaster.streaming.live import FeedPosition
 
 
 class DeadLetters:
@@ -77,3 +83,50 @@ def read_letter(line: bytes) -> bytes | Unreadable:
         except (KeyError, TypeError, ValueError):
             pass
     return Unreadable(f"the line is {shown(fields)}; expected a dead letter with its original. Mend the line.")
+
+
+def read_dead_letters(
+    path: Path,
+    frequency: Frequency,
+    *,
+    max_batch: int,
+    committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Arrivals]:
+    """The originals in a dead letters file, mended or not, as observations; lines count those of that file, as it is now.
+
+    Where the feed stands does not change: what was replayed before is a duplicate. Originals that are not JSON are read as CSV in
+    the columns unique_id, ds, y. Raises DataError when the file cannot be read.
+    """
+    try:
+        data = path.read_bytes()  # as it is now: what becomes a dead letter again is appended
+    except OSError as error:
+        raise DataError(f"the dead letters {path} cannot be read ({error.strerror}). Name a file that is there.") from error
+    rows = CsvRows(is_numbered=frequency.is_numbered)
+    rows.begin(",".join(COLUMNS).encode())
+    dates, first_line = Dates(frequency), 1
+    lines = LineBatches(io.BytesIO(data), max_batch=max_batch, max_latency_ms=0, should_stop=should_stop)
+    for batch in lines:
+        originals, faults = _originals(batch)
+        fields = Fields([], [], [], [], [])
+
+        def read(original: bytes, faults: dict[bytes, Unreadable] = faults) -> tuple[str, int | str, float] | Unreadable | None:
+            if original in faults:
+                return faults[original]
+            return read_json(original) if original.lstrip().startswith(b"{") else rows.read_row(original)
+
+        take_carefully(originals, fields, read, first=0, first_line=first_line)
+        yield place(fields, originals, dates, first_line=first_line, feed=committed)
+        first_line += len(batch)
+
+
+def _originals(lines: Sequence[bytes]) -> tuple[list[bytes], dict[bytes, Unreadable]]:
+    """The original of each line, or the line itself where it is no dead letter, and why it is none."""
+    originals: list[bytes] = []
+    faults: dict[bytes, Unreadable] = {}
+    for line in lines:
+        found = read_letter(line) if line.strip() else b""
+        if isinstance(found, Unreadable):
+            faults[line] = found
+        originals.append(line if isinstance(found, Unreadable) else found)
+    return originals, faults

@@ -62,7 +62,14 @@ class FeedFile:
         offset = min(offset, self._at)  # the last line may have no newline
         if len(self._head) < min(offset, HEAD_BYTES):
             self._head = os.pread(self._descriptor, min(offset, HEAD_BYTES), 0)
-        return replace(seen, offset=offset, token=_token(os.fstat(self._descriptor).st_ino, self._head))
+        return replace(seen, offset=offset, token=self._token(self._head))
+
+    def token(self) -> str:
+        """What the file is known by, if it is there as a whole."""
+        return self._token(os.pread(self._descriptor, HEAD_BYTES, 0))
+
+    def _token(self, head: bytes) -> str:
+        return f"file:{os.fstat(self._descriptor).st_ino}:{len(head)}:{zlib.crc32(head)}"
 
     def first_line(self) -> bytes:
         """The first line of the file."""
@@ -131,17 +138,24 @@ def _chain(path: Path, committed: FeedPosition, *, follow: bool) -> Iterator[Pat
     found = [sibling for sibling in [path, *rotated] if sibling.exists() and _holds(sibling, committed)]
     found.sort(key=lambda sibling: _parts(committed.token)[:1] != (sibling.stat().st_ino,))
     if not found:
-        if follow:
-            where = f"nor is any {path.name}.* beside it. Bring the rotated file back"
-        else:
-            where = "its first bytes differ, or it is shorter. Give the file that was read"
-        raise StateError(
-            f"{path} is not the file of which the state took in {committed.offset:,} bytes; {where}, or say that this feed is a "
-            "new one, to read it from its beginning."
-        )
+        raise another_file(path, committed)
     yield found[0]
     if found[0] != path:
         yield from rotated[rotated.index(found[0]) + 1 :]
+
+
+def another_file(path: Path, committed: FeedPosition) -> StateError:
+    """What to say of a file in which the committed position does not lie."""
+    if not _parts(committed.token):
+        return StateError(
+            f"the state has taken in another feed ({committed.token}) than {path}. Go on with that one, or say that this feed is "
+            "a new one, to read it from its beginning."
+        )
+    return StateError(
+        f"{path} is not the file that the state has taken in up to {committed.offset:,}: its first bytes differ, or it is "
+        f"shorter, and no rotated {path.name}.* beside it is that file. Give that file to go on with it, or say that this feed "
+        "is a new one, to read it from its beginning."
+    )
 
 
 def _rotated(path: Path) -> list[Path]:
@@ -153,10 +167,6 @@ def _rotated(path: Path) -> list[Path]:
 def _holds(path: Path, committed: FeedPosition) -> bool:
     with FeedFile(path) as file:
         return file.is_it(committed)
-
-
-def _token(inode: int, head: bytes) -> str:
-    return f"file:{inode}:{len(head)}:{zlib.crc32(head)}"
 
 
 def _parts(token: str) -> tuple[int, int, int] | tuple[()]:

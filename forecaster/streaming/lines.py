@@ -40,9 +40,9 @@ class StreamBytes:
             return True
         return bool(select.select([self._descriptor], [], [], seconds)[0])
 
-    def read(self) -> bytes:
-        """What there is; none at the end."""
-        return self._stream.read(CHUNK_BYTES) if self._descriptor is None else os.read(self._descriptor, CHUNK_BYTES)
+    def read(self, most: int = CHUNK_BYTES) -> bytes:
+        """What there is, `most` bytes of it; none at the end."""
+        return self._stream.read(most) if self._descriptor is None else os.read(self._descriptor, most)
 
 
 class OverlongLine(bytes):

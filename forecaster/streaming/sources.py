@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-import numpy as np
-
 from forecaster.frequency import Frequency
-from forecaster.streaming.arrivals import Arrivals, Fields, place, read_json_lines
+from forecaster.streaming.arrivals import Arrivals, Fields, nothing, place, read_json_lines
 from forecaster.streaming.committed import begin_at, check_end, check_passed, move_on
 from forecaster.streaming.dates import Dates
 from forecaster.streaming.follow import feed_files
@@ -171,5 +169,4 @@ def _end_of(lines: LineBatches, line: int, seen: FeedPosition) -> Iterator[Arriv
     """A dead letter for a line that was cut off, if there is one."""
     if lines.cut_off.strip():
         letter = DeadLetter(line, Arrival.MALFORMED, "the feed ends within this line. Send it again.", lines.cut_off)
-        nothing = np.empty(0, np.int64)
-        yield Arrivals((), nothing, np.empty(0), nothing, (letter,), seen, original=lambda _: b"")
+        yield nothing((letter,), seen)

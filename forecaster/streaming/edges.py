@@ -1,0 +1,192 @@
+"""Where a stream begins and ends, by name: a feed or a place for forecasts, and what either is written in."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, TypedDict
+from urllib.parse import urlsplit
+
+from forecaster.errors import ConfigError, DataError
+from forecaster.frequency import Frequency
+from forecaster.series import Panel
+from forecaster.streaming.arrivals import Arrivals
+from forecaster.streaming.arrivals_csv import CsvRows
+from forecaster.streaming.dead_letters import read_dead_letters
+from forecaster.streaming.live import FeedPosition
+from forecaster.streaming.outputs import Output, OutputFile, output_of
+from forecaster.streaming.replay import replay
+from forecaster.streaming.sinks import CsvSink, LiveSink, NdjsonSink
+from forecaster.streaming.sinks_arrow import ArrowSink
+from forecaster.streaming.sources import JsonLines, LineFormat, never, read_files, read_lines
+from forecaster.streaming.tables import read_arrow, read_table
+
+NDJSON, CSV, ARROW, PARQUET, LETTERS = "ndjson", "csv", "arrow", "parquet", "dead_letters"
+SUFFIXES = {
+    **dict.fromkeys((".ndjson", ".jsonl", ".json", ".log"), NDJSON),
+    **dict.fromkeys((".csv",), CSV),
+    **dict.fromkeys((".arrow", ".arrows", ".ipc", ".feather"), ARROW),
+    **dict.fromkeys((".parquet", ".pq"), PARQUET),
+}
+SOURCE_FORMATS = (NDJSON, CSV, ARROW, PARQUET, LETTERS)
+SINK_FORMATS = (NDJSON, CSV, ARROW)
+SINKS: dict[str, Callable[[Output, Frequency], LiveSink]] = {NDJSON: NdjsonSink, CSV: CsvSink, ARROW: ArrowSink}
+BROKERS = ("redis", "rediss", "kafka")
+STANDARD = "-"
+
+
+class Limits(TypedDict):
+    """How a feed is cut into micro-batches, and when it ends."""
+
+    max_batch: int
+    max_latency_ms: float
+    should_stop: Callable[[], bool]
+
+
+def open_source(
+    spec: str | Path | BinaryIO | Panel,
+    frequency: Frequency,
+    *,
+    format: str | None = None,
+    committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
+    is_whole: bool = False,
+    is_another: bool = False,
+    follow: bool = False,
+    speed: float | None = None,
+    max_batch: int = 4096,
+    max_latency_ms: float = 20.0,
+    should_stop: Callable[[], bool] = never,
+) -> Iterator[Arrivals]:
+    """Micro-batches of a feed: `-` for standard input, a path, `redis://HOST:PORT/STREAM`, `kafka://HOST:PORT/TOPIC`, or a panel.
+
+    The format is that of the suffix, or NDJSON. A file or a broker's stream is read on from where `committed` lies in it, or from
+    its beginning if it is known to be another one (`is_another`); what comes on a pipe is read as it comes, unless it is whole.
+    With `follow`, a file or a broker's stream ends only with `should_stop`. `speed` is for panels and files of tables: how many
+    times as fast as it happened. Raises ConfigError when these do not go together; the source raises, with its first micro-batch,
+    what its reader raises.
+    """
+    limits = Limits(max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop)
+    if isinstance(spec, Panel):
+        _refuse("a panel is replayed", follow=follow, format=format is not None)
+        return replay(spec, speed=speed, committed=committed, is_whole=is_whole, max_batch=max_batch, should_stop=should_stop)
+    if isinstance(spec, str) and urlsplit(spec).scheme in BROKERS:
+        _refuse(f"{spec} is a broker's", speed=speed is not None, from_start=is_whole, format=format not in (None, NDJSON))
+        return _open_broker(spec, frequency, committed=committed, is_another=is_another, follow=follow, limits=limits)
+    form = _format_of(spec, format, SOURCE_FORMATS)
+    if spec == STANDARD or not isinstance(spec, str | Path):
+        _refuse("a pipe is read as it comes", speed=speed is not None)
+        stream = sys.stdin.buffer if isinstance(spec, str | Path) else spec
+        return _read_stream(stream, frequency, form, committed=committed, is_whole=is_whole, limits=limits)
+    path = Path(spec)
+    if is_whole and form in (NDJSON, CSV, ARROW):
+        _refuse("a file with --from-start is read once", speed=speed is not None, follow=follow)
+        return _read_stream(path, frequency, form, committed=committed, is_whole=True, limits=limits)
+    if form == LETTERS:
+        _refuse("dead letters are read once", speed=speed is not None, follow=follow)
+        return read_dead_letters(path, frequency, max_batch=max_batch, committed=committed, should_stop=should_stop)
+    if form in (ARROW, PARQUET):
+        _refuse(f"{path} is a table", follow=follow)
+        return read_table(
+            path,
+            frequency,
+            is_parquet=form == PARQUET,
+            speed=speed,
+            max_batch=max_batch,
+            committed=committed,
+            is_another=is_another,
+            should_stop=should_stop,
+        )
+    _refuse(f"{path} holds lines", speed=speed is not None)
+    lines = _line_format(form, frequency)
+    if not follow:
+        limits["max_latency_ms"] = float("inf")  # a file makes nobody wait, and is cut alike each time
+    return read_files(path, frequency, lines, committed=committed, is_another=is_another, follow=follow, **limits)
+
+
+def open_sink(
+    spec: str | Path | BinaryIO, frequency: Frequency, *, format: str | None = None, committed_bytes: int = 0
+) -> LiveSink:
+    """Where forecasts go: `-` for standard output, a path, `redis://HOST:PORT/STREAM` or `kafka://HOST:PORT/TOPIC`.
+
+    The format is that of the suffix, or NDJSON. `committed_bytes` is the sink's `length` as it was committed. Raises ConfigError
+    for a format that is none, and StateError when the place holds something else or cannot be written to.
+    """
+    if isinstance(spec, str) and urlsplit(spec).scheme in BROKERS:
+        _refuse(f"{spec} is a broker's", format=format not in (None, NDJSON))
+        return _open_broker_sink(spec, frequency, committed=committed_bytes)
+    form = _format_of(spec, format, SINK_FORMATS)
+    return SINKS[form](_output(spec, committed_bytes), frequency)
+
+
+# -- pipes and files ---------------------------------------------------------------------------------------------------------
+
+
+def _output(spec: str | Path | BinaryIO, committed_bytes: int) -> Output:
+    if spec == STANDARD:
+        return output_of(sys.stdout.buffer)
+    return OutputFile(Path(spec), committed_bytes=committed_bytes) if isinstance(spec, str | Path) else output_of(spec)
+
+
+def _read_stream(
+    source: BinaryIO | Path, frequency: Frequency, form: str, *, committed: FeedPosition, is_whole: bool, limits: Limits
+) -> Iterator[Arrivals]:
+    if isinstance(source, Path):
+        try:
+            with source.open("rb") as stream:
+                yield from _read_stream(stream, frequency, form, committed=committed, is_whole=is_whole, limits=limits)
+        except OSError as error:
+            raise DataError(f"the feed {source} cannot be read ({error.strerror}). Name a file that is there.") from error
+        return
+    if form == ARROW:
+        yield from read_arrow(source, frequency, committed=committed, is_whole=is_whole, **limits)
+        return
+    if form not in (NDJSON, CSV):
+        raise ConfigError(f"--format {form} needs a file, and this is a pipe. Name the file.")
+    lines = _line_format(form, frequency)
+    yield from read_lines(source, frequency, lines, committed=committed, is_whole=is_whole, **limits)
+
+
+def _line_format(form: str, frequency: Frequency) -> LineFormat:
+    return CsvRows(is_numbered=frequency.is_numbered) if form == CSV else JsonLines()
+
+
+def _format_of(spec: str | Path | BinaryIO, asked: str | None, formats: Sequence[str]) -> str:
+    is_named = isinstance(spec, str | Path) and spec != STANDARD
+    form = asked or (SUFFIXES.get(Path(str(spec)).suffix.lower()) if is_named else NDJSON)
+    if form is None:
+        raise ConfigError(f"{spec} ends in no known suffix. Say with --format what it is: {', '.join(formats)}.")
+    if form not in formats:
+        raise ConfigError(f"{form} is no format here; choose {', '.join(formats)}.")
+    return form
+
+
+def _refuse(why: str, **given: bool) -> None:
+    for name, is_given in given.items():
+        if is_given:
+            raise ConfigError(f"{why}, and --{name.replace('_', '-')} does not go with that. Leave it out.")
+
+
+# -- brokers -----------------------------------------------------------------------------------------------------------------
+
+
+def _open_broker(
+    spec: str, frequency: Frequency, *, committed: FeedPosition, is_another: bool, follow: bool, limits: Limits
+) -> Iterator[Arrivals]:
+    if is_another:
+        committed = FeedPosition(committed.lines, committed.checksum)
+    if spec.startswith("kafka"):
+        from forecaster.streaming.kafka import read_kafka
+
+        return read_kafka(spec, frequency, committed=committed, follow=follow, **limits)
+    from forecaster.streaming.redis_streams import read_redis
+
+    return read_redis(spec, frequency, committed=committed, follow=follow, **limits)
+
+
+def _open_broker_sink(spec: str, frequency: Frequency, *, committed: int) -> LiveSink:
+    if spec.startswith("kafka"):
+        from forecaster.streaming.kafka import KafkaSink
+
+        return KafkaSink(spec, frequency, committed=committed)
+    from forecaster.streaming.redis_streams import RedisSink
+
+    return RedisSink(spec, frequency, committed=committed)
