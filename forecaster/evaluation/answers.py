@@ -97,7 +97,7 @@ def score_answers(
     stands under `failures`, and with it goes all that it said. `listen` hears every forecast that is scored.
     """
     chosen = check_quantiles(quantiles)
-    past, rows_of = known_part(panel, origins)
+    past, rows_of = _in_order_of_ids(*known_part(panel, origins))
     ids = tuple(past.ids[b] for b in rows_of.index)
     rows = scored_rows(ids, rows_of.positions(past), panel, season_length)
     table, done = _Table(rows, chosen, reference, listen), 0
@@ -161,6 +161,12 @@ def check_reach(name: str, stepper: Stepper, *, horizon: int, quantiles: tuple[f
     if unknown:
         has = ", ".join(f"{q:g}" for q in stepper.quantiles)
         raise ConfigError(f"{name} was asked for quantile {unknown[0]:g}; it forecasts {has}. Ask for quantiles among them.")
+
+
+def _in_order_of_ids(panel: Panel, origins: Origins) -> tuple[Panel, Origins]:
+    """The same series and origins, the series in the order that their scores stand in."""
+    order = np.argsort(np.asarray(panel.ids, dtype=object), kind="stable")
+    return panel.select(order.tolist()), Origins(np.argsort(order)[origins.index], origins.known)
 
 
 def _state_of(state: State, ids: tuple[str, ...]) -> Warm:
