@@ -28,7 +28,7 @@ from forecaster.jobs.night_training import decide, judge_challenger, promote_cha
 from forecaster.jobs.publish import drop_editions
 from forecaster.jobs.registry import prune
 from forecaster.jobs.runs import Run, check_run_name, settings_fingerprint
-from forecaster.jobs.summary import ATTENTION, Summary, call_hooks, sum_up, write_summary
+from forecaster.jobs.summary import ATTENTION, Summary, call_hooks, last_night, sum_up, write_summary
 from forecaster.jobs.warm import warm_live
 from forecaster.jobs.whole import write_whole
 from forecaster.models.training import Progress
@@ -231,11 +231,11 @@ class Night:
         return None if now is None else now - 1
 
     def _clock_findings(self) -> list[Finding]:
-        """A clock that went back: an older night was done later than this one."""
-        done = sorted(path.name for path in (self.home.nights / self.panel).glob("[0-9]*") if path.is_dir())
-        if not done or done[-1] <= self.journal.night:
+        """A clock that went back: the last night that was done is a later one."""
+        last = last_night(self.home, self.panel)
+        if last is None or last <= self.journal.night:
             return []
-        told = f"the clock says {self.journal.night}, and the night of {done[-1]} was done already. Look at the clock."
+        told = f"the clock says {self.journal.night}, and the night of {last} was done before. Look at the clock."
         self.say(told)
         return [Finding("clock", "warn", told)]
 

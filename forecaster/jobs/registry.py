@@ -14,6 +14,7 @@ from forecaster.jobs.service import Service, put_back, put_in_service, service_o
 
 SCORES = ("owa", "mase", "smape", "coverage_80")
 QUIET_SECONDS = 86_400  # a state that was written to more recently may belong to a stream that is alive
+ABANDONED_SECONDS = 14 * 86_400  # after which a training that was cut off will not go on
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def prune(home: Home, *, keep: int, panel: str | None = None, dry_run: bool = Fa
         gone += [entry.run for entry in of_panel[:-keep] if not entry.serves and not _is_alive(home.states / entry.run)]
     if not dry_run:
         _clear(home.runs / ".removed")
+        _drop_abandoned(home)
         for run in gone:
             _remove(home.runs / run, home.runs / ".removed" / run)
             _remove(home.states / run, home.runs / ".removed" / f"{run}.state")
@@ -186,8 +188,19 @@ def _flat(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 def _is_alive(state: Path) -> bool:
     """Whether a stream may still be stepping a state: something there was written within the last day."""
-    written = [path.stat().st_mtime for path in state.rglob("*") if path.is_file()]
-    return bool(written) and time.time() - max(written) < QUIET_SECONDS
+    return state.exists() and time.time() - _last_written(state) < QUIET_SECONDS
+
+
+def _drop_abandoned(home: Home) -> None:
+    """Remove what is left of trainings that were cut off long ago, by other data than there is now."""
+    for folder in (home.runs / ".unfinished").glob("*"):
+        if folder.is_dir() and time.time() - _last_written(folder) > ABANDONED_SECONDS:
+            _clear(folder)
+            folder.with_name(f"{folder.name}.lock").unlink(missing_ok=True)
+
+
+def _last_written(folder: Path) -> float:
+    return max((path.stat().st_mtime for path in (folder, *folder.rglob("*"))), default=0.0)
 
 
 def _remove(folder: Path, aside: Path) -> None:

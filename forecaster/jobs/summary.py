@@ -85,12 +85,19 @@ def sum_up(journal: Journal, *, now: datetime) -> Summary:
 
 
 def write_summary(summary: Summary, journal: Journal, home: Home) -> None:
-    """`summary.json` and `summary.md` of the night, and `nights.ndjson`, one line a night. Raises OSError."""
+    """`summary.json` and `summary.md` of the night, `nights.ndjson`, one line a night, and `last`, which. Raises OSError."""
     write_json(journal.folder / "summary.json", summary.to_dict())
     write_whole(journal.folder / "summary.md", markdown(summary).encode())
     nights = home.nights / summary.panel
     lines = [orjson.dumps(orjson.loads(path.read_bytes())) for path in sorted(nights.glob("[0-9]*/summary.json"))]
     write_whole(nights / "nights.ndjson", b"".join(line + b"\n" for line in lines))
+    write_whole(nights / "last", summary.night.encode())
+
+
+def last_night(home: Home, panel: str) -> str | None:
+    """The night that was done last, which a clock that jumps may call by any name; None before the first."""
+    path = home.nights / panel / "last"
+    return path.read_text() if path.exists() else None
 
 
 def markdown(summary: Summary) -> str:

@@ -22,7 +22,7 @@ class RetrainConfig(BaseModel):
     every_days: float | None = Field(default=7.0, ge=0)
     growth: float | None = Field(default=0.2, gt=0)
     on_drift: bool = True
-    rest_days: float = Field(default=1.0, ge=0)
+    rest_days: float = Field(default=3.0, ge=0)
     max_minutes: float = Field(default=60.0, gt=0)
 
 
