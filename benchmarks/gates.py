@@ -1,6 +1,6 @@
 """The ladder on five panels: what each gate earns, through the program's own commands.
 
-    python benchmarks/gates.py --data ../shared/data --home gates [--panels hourly weekly …] [--jobs 1] [--set key=value]
+    python benchmarks/gates.py --data ../shared/data --home gates [--panels hourly …] [--seeds 5] [--jobs 1] [--set key=value]
 
 One small network a rung, so that all of it takes about an hour of one core; what was trained is kept under --home, and the same
 command goes on from there. The test parts of the competitions are not read: scored are rolling origins in the last part of the
@@ -21,7 +21,7 @@ BUDGET = (
     "model.hidden_size=64",
     "model.head_size=128",
     "model.members=1",
-    "training.max_steps=600",
+    "training.max_steps=300",
     "training.accelerator=cpu",
 )
 
@@ -39,12 +39,12 @@ def ingest(name: str, *, data: Path, home: Path) -> None:
     forecast("ingest", str(file), "--name", name, "--freq", panel.alias, home=home)
 
 
-def command(name: str, settings: list[str], *, jobs: int) -> list[str]:
+def command(name: str, settings: list[str], *, seeds: int, jobs: int) -> list[str]:
     """The words of the command that ablates a panel."""
     panel = PANELS[name]
     chosen = [f"horizon={panel.horizon}", *panel.settings, *BUDGET, *settings]
     words = [word for setting in chosen for word in ("--set", setting)]
-    return ["ablate", "configs/default.yaml", "--panel", name, "--jobs", str(jobs), *words]
+    return ["ablate", "configs/default.yaml", "--panel", name, "--seeds", str(seeds), "--jobs", str(jobs), *words]
 
 
 def main() -> None:
@@ -52,13 +52,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("FORECASTER_DATA", "../shared/data")))
     parser.add_argument("--home", type=Path, default=Path("gates"))
     parser.add_argument("--panels", nargs="*", choices=CHOSEN, default=list(CHOSEN))
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
     given = parser.parse_args()
     given.home.mkdir(parents=True, exist_ok=True)
     for name in given.panels:
         ingest(name, data=given.data, home=given.home)
-        words = command(name, given.settings, jobs=given.jobs)
+        words = command(name, given.settings, seeds=given.seeds, jobs=given.jobs)
         print(f"\n{CHOSEN[name]}\n    forecast {' '.join(words)}\n", flush=True)
         environment = {**os.environ, "FORECASTER_HOME": str(given.home), "COLUMNS": "120"}
         subprocess.run([sys.executable, "-m", "forecaster", *words], env=environment, check=True)

@@ -90,7 +90,7 @@ def ladder_of(
         forecasters=tuple(members),
         values=np.stack([losses.values[:, chosen].mean(axis=1) for chosen in members.values()], axis=1),
     )
-    found = significance(means, alpha=1 - CONFIDENCE)
+    found = significance(means, alpha=round(1 - CONFIDENCE, 9))
     by_unit = _by_unit(losses, found.unit)
     mean_tallies = {name: _mean(each) for name, each in tallies.items()} | {name: references[name] for name in references}
     return Ladder(

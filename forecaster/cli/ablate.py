@@ -67,6 +67,7 @@ def ablate(
         if write_config:
             write_recommended(chosen, summary["recommended"], write_config)
             talk.say(f"wrote {write_config}, with model.cell {summary['recommended']}")
+        talk.say(f"kept in {summary['folder']}, for `forecast report RUN --ablation FOLDER` too")
         print_json(summary) if json else _show(summary)
 
 
