@@ -10,7 +10,7 @@ Axes: S series, L leads.
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -35,6 +35,7 @@ from forecaster.explain.formulas import (
 )
 from forecaster.explain.gates import GateCounts, Progress, cell_of, count_gates
 from forecaster.explain.intervals import Loss, relative_loss
+from forecaster.explain.plain import plain
 from forecaster.forecast import Forecast
 from forecaster.models.cells import Cell
 from forecaster.models.recurrent import Recurrent
@@ -87,7 +88,7 @@ class Smoothness:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON can hold it; what is undefined is null."""
-        return {**asdict(self), "is_smoothing": self.is_smoothing, "verdict": smoothness_verdict(self)}
+        return {**plain(self), "is_smoothing": self.is_smoothing, "verdict": smoothness_verdict(self)}
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,20 @@ def without(recurrent: Recurrent, edit: Edit, counts: tuple[tuple[GateCounts, ..
     return replace(recurrent, network=network)
 
 
+def without_each(
+    recurrent: Recurrent, panel: Panel, origins: Origins, *, progress: Progress | None = None
+) -> dict[str, Recurrent]:
+    """The network without each of its parts, by the names of `removals_of`.
+
+    Gates are held at their means over each series up to its first origin, so what is left knows nothing of what comes.
+    """
+    past, rows = known_part(panel, origins)
+    first = np.full(len(past), np.iinfo(np.int64).max)
+    np.minimum.at(first, rows.index, rows.known)
+    counts = count_gates(recurrent, past.drop_last(past.lengths - first), progress=progress)
+    return {name: without(recurrent, edit, counts) for name, (_, edit) in removals_of(recurrent.name).items()}
+
+
 def smoothness(
     recurrent: Recurrent,
     panel: Panel,
@@ -156,18 +171,9 @@ def smoothness(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Smoothness:
-    """What the network loses without each of its parts, in forecasts from the origins.
-
-    Gates are held at their means over each series up to its first origin, so what is taken away knows nothing of what comes.
-    Errors are scaled as on the leaderboard. A network's failure is raised, not scored.
-    """
-    past, rows = known_part(panel, origins)
-    first = np.full(len(past), np.iinfo(np.int64).max)
-    np.minimum.at(first, rows.index, rows.known)
-    counts = count_gates(recurrent, past.drop_last(past.lengths - first), progress=progress)
-    removals = removals_of(recurrent.name)
-    forecasters = [Without(INTACT, recurrent)]
-    forecasters += [Without(name, without(recurrent, edit, counts)) for name, (_, edit) in removals.items()]
+    """What the network loses without each of its parts, in forecasts from the origins; errors scaled as on the leaderboard."""
+    others = without_each(recurrent, panel, origins, progress=progress)
+    forecasters = [Without(INTACT, recurrent), *(Without(name, one) for name, one in others.items())]
     result = backtest(forecasters, panel, horizon=recurrent.horizon, quantiles=(0.5,), origins=origins, progress=progress)
     for error in result.failures.values():
         raise error
@@ -175,29 +181,30 @@ def smoothness(
     leaderboard = rank(score(result, history=panel, actuals=truth, season_length=season_length, reference=""))
     losses = paired_losses(leaderboard)
     ids, by_series = losses.by_series()
-    column = {name: f for f, name in enumerate(losses.forecasters)}
-    by_lead = {name: leaderboard.scores.tallies[name].by_lead[losses.measure] for name in column}
-    intact = by_series[:, column[INTACT]] if column else np.empty(0)
+    by_lead = {name: leaderboard.scores.tallies[name].by_lead[losses.measure] for name in losses.forecasters}
+    column = losses.forecasters.index(INTACT) if INTACT in losses.forecasters else None
+    intact = by_series[:, column] if column is not None else np.empty(0)
     found = [
         Removal(
             name,
             what,
-            float(by_series[:, column[name]].mean()),
-            _loss(losses, by_series, intact=column[INTACT], other=column[name], seed=seed),
+            float(by_series[:, f].mean()),
+            _loss(losses, by_series, intact=column, other=f, seed=seed),
             _share(by_lead[name], by_lead[INTACT]),
-            _share(by_series[:, column[name]], intact),
+            _share(by_series[:, f], intact),
         )
-        for name, (what, _) in removals.items()
-        if name in column
+        for name, (what, _) in removals_of(recurrent.name).items()
+        for f, forecaster in enumerate(losses.forecasters)
+        if forecaster == name and column is not None
     ]
     return Smoothness(
         recurrent.name,
         losses.measure,
-        ids,
+        ids if found else (),
         int(np.bincount(losses.series).max(initial=0)),
         recurrent.horizon,
         float(intact.mean()) if len(intact) else math.nan,
-        tuple(by_lead.get(INTACT, np.empty(0)).tolist()),
+        tuple(by_lead[INTACT].tolist()) if found else (),
         tuple(intact.tolist()),
         tuple(found),
     )

@@ -16,7 +16,7 @@ Axes: B series, U units (of all layers and members).
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from forecaster.evaluation.significance import FEWEST_UNITS
 from forecaster.explain.gates import GateCounts, Progress, count_gates
 from forecaster.explain.intervals import REPETITIONS, Correlation, rank_correlation
+from forecaster.explain.plain import plain
 from forecaster.models.recurrent import Recurrent
 from forecaster.series import Panel, Values
 
@@ -106,9 +107,9 @@ class Timescales:
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON can hold it; what is infinite or unknown is null."""
         return {
-            **asdict(self),
-            "quantiles": {f"{q:g}": steps for q, steps in self.quantiles().items()},
-            "histogram": [{"from": low, "to": high, "units": count} for low, high, count in self.histogram()],
+            **plain(self),
+            "quantiles": {f"{q:g}": plain(steps) for q, steps in self.quantiles().items()},
+            "histogram": [{"from": low, "to": plain(high), "units": count} for low, high, count in self.histogram()],
             "claim_verdict": claim_verdict(self),
             "agreement_verdict": agreement_verdict(self),
         }

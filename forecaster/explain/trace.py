@@ -11,6 +11,7 @@ from forecaster.errors import ConfigError, DataError
 from forecaster.explain.conventions import Convention, Formula, formulas_of, numbers_of, words_of
 from forecaster.explain.formulas import Layer, Step, read_layers
 from forecaster.explain.gates import cell_of, input_names, input_steps, walk_layers
+from forecaster.explain.plain import plain
 from forecaster.explain.telling import MOST_TELLING, sentence_of, telling_units
 from forecaster.models.recurrent import Recurrent
 from forecaster.series import Origins, Panel
@@ -62,7 +63,7 @@ class Trace:
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON can hold it; a formula's `text` stands beside its pattern."""
         formulas = [{**asdict(formula), "text": formula.text} for formula in self.formulas]
-        return {**asdict(self), "formulas": formulas}
+        return {**plain(self), "formulas": formulas}
 
 
 def trace(
