@@ -60,10 +60,9 @@ def test_numbered_steps_are_asked_for_by_number(forecast: Forecast, home: Path) 
     held = forecast("explain", "smoothness", "steps")
     assert held.exit_code == 2
     assert held.stderr.startswith("ConfigError  run 'steps' was trained on every value of 'steps', so no part of it can tell")
-    assert (
-        "below 0.5" in forecast("explain", "timescales", "steps").stdout
-        or "half-life" in forecast("explain", "timescales", "steps").stdout
-    )
+    shown = forecast("explain", "timescales", "steps").stdout
+    assert "half-life in steps" in shown
+    assert "days" not in shown, "a numbered step has no length"
 
 
 def test_time_scales_are_shown_and_told(forecast: Forecast) -> None:
