@@ -82,31 +82,7 @@ class NdjsonSink(FormatSink):
     def emit(self, live: LiveForecast) -> None:
         """Write the forecasts; raises BrokenPipeError when nobody reads them any more, and StateError when the disk refuses."""
         if len(live):
-            self.output.write([b"".join(self._lines(live))])
-
-    def _lines(self, live: LiveForecast) -> list[bytes]:
-        forecast = live.forecast
-        horizons = self._labels.horizons(forecast.origins, forecast.horizon)
-        times = {origin: orjson.Fragment(orjson.dumps(labels)) for origin, labels in horizons.items()}
-        names = [quantile_column(quantile) for quantile in forecast.quantiles]
-        values = np.ascontiguousarray(forecast.values.transpose(0, 2, 1))  # [B, Q, L]
-        rows = zip(
-            forecast.ids,
-            forecast.origins.tolist(),
-            self._labels.read(forecast.origins),
-            live.counts.tolist(),
-            live.is_warming.tolist(),
-            values,
-            strict=True,
-        )
-        return [
-            orjson.dumps(
-                {"unique_id": unique_id, "origin": label, "count": count, "warming": warming, "ds": times[origin]}
-                | dict(zip(names, quantiles, strict=True)),
-                option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE,
-            )
-            for unique_id, origin, label, count, warming, quantiles in rows
-        ]
+            self.output.write([b"".join(json_lines(live, self._labels))])
 
 
 class CsvSink(FormatSink):
@@ -149,6 +125,32 @@ class CsvSink(FormatSink):
             template = templates[origin].replace(NAME, csv_text(unique_id).replace("%", "%%"))
             rows.append((template % tuple(written.split("],["))).encode())
         return rows
+
+
+def json_lines(live: LiveForecast, labels: Labels) -> list[bytes]:
+    """Forecasts as JSON, one a line."""
+    forecast = live.forecast
+    horizons = labels.horizons(forecast.origins, forecast.horizon)
+    times = {origin: orjson.Fragment(orjson.dumps(stamps)) for origin, stamps in horizons.items()}
+    names = [quantile_column(quantile) for quantile in forecast.quantiles]
+    values = np.ascontiguousarray(forecast.values.transpose(0, 2, 1))  # [B, Q, L]
+    rows = zip(
+        forecast.ids,
+        forecast.origins.tolist(),
+        labels.read(forecast.origins),
+        live.counts.tolist(),
+        live.is_warming.tolist(),
+        values,
+        strict=True,
+    )
+    return [
+        orjson.dumps(
+            {"unique_id": unique_id, "origin": label, "count": count, "warming": warming, "ds": times[origin]}
+            | dict(zip(names, quantiles, strict=True)),
+            option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE,
+        )
+        for unique_id, origin, label, count, warming, quantiles in rows
+    ]
 
 
 def csv_header(forecast: Forecast) -> bytes:
