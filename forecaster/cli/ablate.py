@@ -38,7 +38,6 @@ def ablate(
     `forecast ablate configs/default.yaml --panel sales --rungs smoothing,gru_no_reset,gru --set model.members=1`
     """
     with mistakes_told():
-        from forecaster.baselines.fitting import usable_cores
         from forecaster.config import read_config
         from forecaster.jobs.ablate import ablate as ablate_panel
         from forecaster.jobs.ablate import check_place, write_recommended
@@ -58,7 +57,7 @@ def ablate(
                 rungs=[name.strip() for name in rungs.split(",")] if rungs is not None else tuple(LADDER),
                 seeds=seeds,
                 max_minutes=max_minutes,
-                jobs=jobs or usable_cores(),
+                jobs=jobs,
                 worth=worth / 100,
                 command=shlex.join(["forecast", *sys.argv[1:]]),
                 say=talk.say,

@@ -13,12 +13,14 @@ from threading import Event, Thread
 from typing import Any
 
 import pandas as pd
+import torch
 from joblib import Parallel, delayed
 
 from forecaster.ablation.answers import answers, answers_summary, recommendation
 from forecaster.ablation.costs import step_costs
 from forecaster.ablation.ladder import CONFIDENCE, Ladder, Rung, ladder_of, ladder_rows
 from forecaster.baselines import make_baselines
+from forecaster.baselines.fitting import usable_cores
 from forecaster.config import Config
 from forecaster.errors import ConfigError, DataError
 from forecaster.evaluation.backtest import holdout_steps, rolling_origins, scale_season_length
@@ -29,6 +31,7 @@ from forecaster.jobs.home import Home
 from forecaster.jobs.rungs import Exam, Training, Untrained, learn_alone, on_one_core
 from forecaster.jobs.runs import package_versions, unfinished_folder
 from forecaster.models.cells import LADDER
+from forecaster.models.plan import TrainingConfig
 from forecaster.models.training import Progress
 from forecaster.series import Panel
 
@@ -46,7 +49,7 @@ def ablate(
     rungs: Sequence[str] = tuple(LADDER),
     seeds: int = 3,
     max_minutes: float | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     worth: float = 0.01,
     command: str = "",
     say: Callable[[str], None],
@@ -54,11 +57,12 @@ def ablate(
 ) -> dict[str, Any]:
     """Train every rung from every seed without the last part of the panel, score them there, and say what is needed.
 
-    All have the same steps and windows; with `max_minutes`, shared out equally, those that are slow may make fewer. Each training
-    that ends is kept, so the same command goes on where it was cut off, and more rungs or seeds cost only themselves.
+    All have the same steps and windows. With `max_minutes` each has the same share of them, and a slow rung may make fewer steps.
+    Each training that ends is kept, so the same command goes on where it was cut off, and more rungs or seeds cost only themselves
+    (but with `max_minutes`, where the shares change with them). `jobs` train at a time: one for each core, or one on a GPU.
     Returns what `--json` prints. Raises ConfigError where nothing of the panel can be held back, and for unknown rungs.
     """
-    rungs = check_rungs(rungs)
+    rungs, jobs = check_rungs(rungs), jobs or _beside(config.training)
     config = _shared_out(config, trainings=len(rungs) * seeds, jobs=jobs, max_minutes=max_minutes)
     exam = exam_of(config, PanelStore(home.panels).load(panel_name), panel_name)
     key = ablation_key(exam)
@@ -120,6 +124,12 @@ def ablation_key(exam: Exam) -> str:
     rows = exam.origins.index.tolist(), exam.origins.known.tolist()
     asked = exam.panel.fingerprint, exam.horizon, exam.holdout, exam.season_length, *rows
     return hashlib.sha256(json.dumps([settings, asked, package_versions()], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _beside(training: TrainingConfig) -> int:
+    """How many trainings at a time pay: one for each core, one after the other on a GPU."""
+    is_on_gpu = training.accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
+    return 1 if is_on_gpu else max(usable_cores() // training.threads, 1)
 
 
 def _shared_out(config: Config, *, trainings: int, jobs: int, max_minutes: float | None) -> Config:
