@@ -19,7 +19,12 @@ def test_every_command_and_option_in_a_document_exists(document):
     commands = get_command(app).commands
     for name, rest in COMMAND.findall(_code(document)):
         assert name in commands, f"{document.name}: forecast {name}"
-        known = {option for parameter in commands[name].params for option in parameter.opts} | {"--help", "--install-completion"}
+        command = commands[name]
+        if within := getattr(command, "commands", None):
+            part = rest.split()[0] if rest.split() else ""
+            assert not part.isalpha() or part in within, f"{document.name}: forecast {name} {part}"
+            command = within.get(part, command)
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help", "--install-completion"}
         for option in re.findall(r"(?<=\s)--[a-z-]+", rest):
             assert option in known, f"{document.name}: forecast {name} {option}"
 
