@@ -58,7 +58,7 @@ def ablate(
     """Train every rung from every seed without the last part of the panel, score them there, and say what is needed.
 
     All have the same steps and windows. With `max_minutes` each has the same share of them, and a slow rung may make fewer steps.
-    Each training that ends is kept, so the same command goes on where it was cut off, and more rungs or seeds cost only themselves
+    Each training that ends is kept: the same command goes on where it was cut off, and more rungs or seeds cost only themselves
     (but with `max_minutes`, where the shares change with them). `jobs` train at a time: one for each core, or one on a GPU.
     Returns what `--json` prints. Raises ConfigError where nothing of the panel can be held back, and for unknown rungs.
     """
