@@ -1,7 +1,10 @@
 """What a network's gates do, as a page shows it."""
 
+from typing import cast
+
 import numpy as np
 import torch
+from torch import nn
 
 from forecaster.explain.formulas import Layer, Step, read_layers
 from forecaster.explain.gates import Progress, input_steps, walk_layers
@@ -25,12 +28,6 @@ def inside_of(network: Recurrent, panel: Panel, *, unique_id: str, progress: Pro
     return Inside((gates,), found.half_lives, alphas, len(picked), (claim_verdict(found),))
 
 
-def share(done: Step, layer: Layer) -> Values:
-    """The share of the candidate that enters each unit [U]; of an LSTM, that of the cell that goes."""
-    part = done.enters(layer) if layer.rung == "lstm" else done.gate(layer, "z")
-    return np.asarray(part[0].numpy())
-
-
 def gates_over_time(network: Recurrent, panel: Panel, index: int, *, steps: int) -> Gates:
     """The gates of one series over its last steps: units of all members' top layers, those that change least first.
 
@@ -38,22 +35,29 @@ def gates_over_time(network: Recurrent, panel: Panel, index: int, *, steps: int)
     """
     one = panel.select([index])
     x, skip = input_steps(network, one)
-    tables: dict[str, list[Values]] = {}
-    for member in range(len(network.network.members)):
-        cell = network.network.member(member).cell
-        layers = read_layers(cell, network.name)
-        state = torch.zeros(1, cell.state_size, dtype=torch.float64)
-        seen: dict[str, list[Values]] = {}
-        for t in range(int(skip[0]), len(x)):
-            done = walk_layers(layers, torch.from_numpy(x[t : t + 1]), state, is_residual=bool(getattr(cell, "residual", False)))
-            state = torch.cat([part.after for part in done], dim=1)
-            seen.setdefault("f" if network.name == "lstm" else "z", []).append(share(done[-1], layers[-1]))
-            if "r" in layers[-1].gates:
-                seen.setdefault("r", []).append(done[-1].gate(layers[-1], "r")[0].numpy())
-        for name, rows in seen.items():
-            tables.setdefault(name, []).append(np.stack(rows[-steps:], axis=1))
-    stacked = {name: np.concatenate(parts) for name, parts in tables.items()}
+    walks = [_walk(network, number, x[skip[0] :], steps) for number in range(len(network.network.members))]
+    stacked = {name: np.concatenate([walk[name] for walk in walks]) for name in walks[0]}
     order = np.argsort(next(iter(stacked.values())).mean(axis=1), kind="stable")
     count = next(iter(stacked.values())).shape[1]
     positions = np.arange(one.ends[0] - count + 1, one.ends[0] + 1)
     return Gates(panel.ids[index], positions, one.series(0)[-count:], {name: table[order] for name, table in stacked.items()})
+
+
+def _walk(network: Recurrent, number: int, x: Values, steps: int) -> dict[str, Values]:
+    """The gates [H, T] of one member's top layer over the last steps, from all inputs [T, D]."""
+    cell = cast(nn.Module, network.network.member(number).cell)
+    layers, seen = read_layers(cell, network.name), dict[str, list[Values]]()
+    state = torch.zeros(1, network.network.member(number).cell.state_size, dtype=torch.float64)
+    for row in x:
+        done = walk_layers(layers, torch.from_numpy(row[None]), state, is_residual=bool(getattr(cell, "residual", False)))
+        state = torch.cat([part.after for part in done], dim=1)
+        seen.setdefault("f" if network.name == "lstm" else "z", []).append(_share(done[-1], layers[-1]))
+        if "r" in layers[-1].gates:
+            seen.setdefault("r", []).append(done[-1].gate(layers[-1], "r")[0].numpy())
+    return {name: np.stack(rows[-steps:], axis=1) for name, rows in seen.items()}
+
+
+def _share(done: Step, layer: Layer) -> Values:
+    """The share of the candidate that enters each unit [U]; of an LSTM, that of the cell that goes."""
+    part = done.enters(layer) if layer.rung == "lstm" else done.gate(layer, "z")
+    return np.asarray(part[0].numpy())

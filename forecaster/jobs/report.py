@@ -45,7 +45,9 @@ def report(
     chosen = telling.get("typical") or telling.get("best") or (panel.ids[0], 0.0)
     subject = Subject(
         run=run.path.name,
+        path=run.path,
         ours=network.name,
+        is_refit=(run.path / "refit.csv").exists() or not run.facts.holdout,
         panel=panel,
         facts=vars(run.facts),
         config=run.config.model_dump(mode="json"),

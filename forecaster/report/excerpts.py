@@ -17,6 +17,7 @@ from forecaster.report.axes import values_at
 from forecaster.series import Panel, Values
 
 FANS_SHOWN = 3  # origins of one series in one picture
+MOST_TURNS = 48  # in one picture
 HISTORY = 3  # horizons before the first of them
 
 
@@ -39,6 +40,10 @@ class Case:
     history: Values
     fans: tuple[Fan, ...]
     quantiles: tuple[float, ...]
+
+    def median(self, fan: Fan) -> Values:
+        """The point forecast [L]."""
+        return np.asarray(fan.values[:, self.quantiles.index(0.5)])
 
     def quantile(self, fan: Fan, quantile: float) -> Values | None:
         """One quantile [L] of a forecast, None where it was not asked for."""
@@ -69,7 +74,7 @@ def read_case(path: Path, panel: Panel, unique_id: str, *, ours: str, rival: str
     mine = rows[rows["forecaster"] == ours]
     if mine.empty:
         return None
-    quantiles = quantiles_of(rows.columns)
+    quantiles = quantiles_of(list(rows.columns))
     columns = [quantile_column(q) for q in quantiles]
     origins, at = (positions_of(panel.frequency, mine[name]) for name in ("origin", "ds"))
     chosen = apart(np.unique(origins), horizon=int(mine["lead"].max()))
@@ -125,11 +130,15 @@ def calibration(path: Path, forecasters: Sequence[str]) -> pd.DataFrame:
 
 
 def by_turn(by_origin: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Mean scores over the series at their first, second, … origin: forecaster, turn, first and last time, score, series."""
-    frame = by_origin.assign(turn=by_origin.groupby(["forecaster", "unique_id"], sort=False)["origin"].rank().astype(int))
+    """Mean scores over the series at their first, second, … origin: forecaster, turn, first and last time, score.
+
+    Turns are counted from 1; of very many, a few that follow each other are one.
+    """
+    turns = by_origin.groupby(["forecaster", "unique_id"], sort=False)["origin"].rank().astype(int)
+    at_once = max(1, -(-int(turns.max()) // MOST_TURNS))
+    frame = by_origin.assign(turn=(turns - 1) // at_once + 1)
     grouped = frame.groupby(["forecaster", "turn"], sort=False)
-    told = grouped.agg(first=("origin", "min"), last=("origin", "max"), score=(measure, "mean"), series=(measure, "count"))
-    return told.reset_index()
+    return grouped.agg(first=("origin", "min"), last=("origin", "max"), score=(measure, "mean")).reset_index()
 
 
 def quantiles_of(columns: Sequence[str]) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ matplotlib draws with stand-ins (`INK`, `OURS`, …), which become CSS variables
 
 import io
 import re
+import warnings
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 PIXELS_PER_INCH = 72  # what matplotlib takes an SVG's unit for
 
@@ -39,15 +41,22 @@ class Drawing:
         figure.get_layout_engine().set(h_pad=0.03, w_pad=0.03)  # type: ignore[union-attr, call-arg]
         return cls(figure)
 
-    def tell(self, axes: Axes, low: object, high: object, text: str, *, is_row: bool = False) -> None:
+    def tell(self, axes: Axes, low: float, high: float, text: str, *, is_row: bool = False) -> None:
         """Say the text over what lies between two places of the x axis, or of the y axis if `is_row`."""
         span = axes.axhspan if is_row else axes.axvspan
-        span(low, high, alpha=0, linewidth=0, zorder=50, gid=f"tip-{len(self.tips)}")  # type: ignore[operator]
+        span(low, high, alpha=0, linewidth=0, zorder=50, gid=f"tip-{len(self.tips)}")
         self.tips.append(text)
 
     def to_svg(self, name: str, label: str) -> Markup:
         """The drawing as an element of a page, where no other drawing has that name; a screen reader says the label."""
-        with io.StringIO() as file, rc_context({"svg.fonttype": "none", "svg.hashsalt": "forecaster", "svg.id": None}):
+        for text in self.figure.findobj(Text):
+            text.set_parse_math(False)
+        with (
+            io.StringIO() as file,
+            rc_context({"svg.fonttype": "none", "svg.hashsalt": "forecaster"}),
+            warnings.catch_warnings(),
+        ):
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the browser has other fonts
             self.figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
             root = ElementTree.fromstring(file.getvalue())
         for parent in list(root.iter()):

@@ -9,8 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from forecaster.errors import DataError
 from forecaster.report.content import Section
 from forecaster.report.sections.data import data, provenance, tiles, trained
+from forecaster.report.sections.forecasts import calibrated, errors, series
+from forecaster.report.sections.leaderboard import champions, leaderboard
 from forecaster.report.sections.network import gates, ladder
-from forecaster.report.sections.scores import calibrated, champions, errors, leaderboard, series
 from forecaster.report.subject import Subject
 
 Progress = Callable[[int, int, str], None]
@@ -46,11 +47,21 @@ def make_page(subject: Subject, *, made: str, progress: Progress | None = None) 
     return environment.get_template("page.html").render(
         title=subject.facts["panel"],
         run=subject.run,
-        verdict=str(judged.summary.get("verdict", "")) if judged else "",
+        verdict=first_sentence(str(judged.summary.get("verdict", "")) if judged else ""),
         tiles=tiles(subject),
         trained=trained(subject),
         sections=[*sections, provenance(subject, made=made)],
     )
+
+
+def first_sentence(text: str) -> tuple[str, str]:
+    """The first sentence, and the rest.
+
+    >>> first_sentence("gru leads: 2.1 % below. Take it. Or not.")
+    ('gru leads: 2.1 % below.', 'Take it. Or not.')
+    """
+    first, stop, rest = text.partition(". ")
+    return f"{first}{stop.strip()}", rest
 
 
 def write_page(html: str, path: Path) -> int:

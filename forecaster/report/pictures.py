@@ -17,7 +17,7 @@ from forecaster.report.excerpts import Case, told_times
 from forecaster.report.inline import GRID, INK, MUTED, OTHER, OURS, PAGE, RIVAL, Drawing
 from forecaster.series import Values
 
-NARROW = 372.0
+NARROW, SLIM = 372.0, 304.0  # pixels: two and three pictures to a row; one, on a phone
 SIZE = 11.5  # of letters
 FANS = ((0.025, 0.975, 0.16), (0.1, 0.9, 0.26))
 GAP = 0.062  # of the height, between two direct labels
@@ -25,23 +25,24 @@ GAP = 0.062  # of the height, between two direct labels
 
 def fan_picture(case: Case, frequency: Frequency) -> Drawing:
     """What was known, what was said with its intervals, what came."""
-    drawing = Drawing.of(NARROW, 236)
+    drawing = Drawing.of(SLIM, 216)
     axes = drawing.figure.subplots()
     axes.plot(time_axis(frequency, case.past), case.history, color=MUTED, linewidth=1.2, solid_capstyle="round")
     for fan in case.fans:
-        at = time_axis(frequency, fan.positions)
+        at, dot = (
+            time_axis(frequency, fan.positions),
+            3.5 if len(fan.positions) == 1 else 0.0,
+        )  # a line of one value has no length
         for low, high, opacity in FANS:
             lower, upper = case.quantile(fan, low), case.quantile(fan, high)
             if lower is not None and upper is not None:
                 axes.fill_between(at, lower, upper, color=OURS, alpha=opacity, linewidth=0)
         if fan.rival is not None:
-            axes.plot(at, fan.rival, color=RIVAL, linewidth=1.3, linestyle=(0, (4, 1.6)))
-        median = case.quantile(fan, 0.5)
-        marker = {"marker": "o", "markersize": 3.5} if len(at) == 1 else {}
-        axes.plot(at, median, color=OURS, linewidth=2, solid_capstyle="round", **marker)  # type: ignore[arg-type]
+            axes.plot(at, fan.rival, color=RIVAL, linewidth=1.3, linestyle=(0, (4, 1.6)), marker="o", markersize=dot)
+        axes.plot(at, case.median(fan), color=OURS, linewidth=2, solid_capstyle="round", marker="o", markersize=dot)
         axes.plot(at, fan.actuals, color=INK, linewidth=0, marker="o", markersize=2.6)
-        start = time_axis(frequency, fan.positions[:1] - 1)[0]
-        axes.axvline(start, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)  # type: ignore[arg-type]
+        start = axes.convert_xunits(time_axis(frequency, fan.positions[:1] - 1))[0]  # type: ignore[no-untyped-call]
+        axes.axvline(start, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
     frame(axes)
     label_time(axes, frequency, ink=INK, most=5)
     label_values(axes)
@@ -51,14 +52,15 @@ def fan_picture(case: Case, frequency: Frequency) -> Drawing:
 
 def _tell_fans(drawing: Drawing, axes: Axes, case: Case, frequency: Frequency) -> None:
     for fan in case.fans:
-        edges = time_axis(frequency, np.append(fan.positions, fan.positions[-1] + 1))
-        lower, median, upper = (case.quantile(fan, q) for q in (0.1, 0.5, 0.9))
+        around = np.arange(fan.positions[0] - 1, fan.positions[-1] + 2)
+        places = np.asarray(axes.convert_xunits(time_axis(frequency, around)), dtype=np.float64)  # type: ignore[no-untyped-call]
+        edges, median = (places[1:] + places[:-1]) / 2, case.median(fan)
+        lower, upper = case.quantile(fan, 0.1), case.quantile(fan, 0.9)
         for k, time in enumerate(told_times(frequency, fan.positions)):
-            text = f"{time}\nforecast {number(median[k])}" if median is not None else time
-            if lower is not None and upper is not None:
-                text += f"\n80 %: {number(lower[k])} to {number(upper[k])}"
-            text += f"\nrival {number(fan.rival[k])}" if fan.rival is not None else ""
-            drawing.tell(axes, edges[k], edges[k + 1], f"{text}\nactual {number(fan.actuals[k])}")
+            said = [time, f"forecast {number(median[k])}"]
+            said += [f"80 %: {number(lower[k])} to {number(upper[k])}"] if lower is not None and upper is not None else []
+            said += [f"rival {number(fan.rival[k])}"] if fan.rival is not None else []
+            drawing.tell(axes, edges[k], edges[k + 1], "\n".join([*said, f"actual {number(fan.actuals[k])}"]))
 
 
 def lines_picture(

@@ -45,15 +45,19 @@ def strip_picture(
         axes.spines[:].set_visible(False)
         axes.set_title(name, fontsize=SIZE, color=MUTED, loc="left")
     label_time(strips[-1] if len(strips) else top, frequency, ink=INK, most=5 if width <= NARROW else 9)
-    times = told_times(frequency, positions)
-    step = math.ceil(len(positions) / MOST_TIPS)
-    for k in range(0, len(positions), step):
+    _tell_steps(drawing, number_edges, told_times(frequency, positions), values, gates)
+    return drawing
+
+
+def _tell_steps(drawing: Drawing, edges: Values, times: Sequence[str], values: Values, gates: Mapping[str, Values]) -> None:
+    """The value and the mean of each gate, step by step, or at every second, third, … one."""
+    step = math.ceil(len(times) / MOST_TIPS)
+    for k in range(0, len(times), step):
         part = slice(k, k + step)
         said = [f"{name.split(',')[0]} {table[:, part].mean():.2f} on average" for name, table in gates.items()]
         text = "\n".join([times[k], f"value {number(values[k])}", *said])
-        for axes in rows:
-            drawing.tell(axes, number_edges[k], number_edges[min(k + step, len(positions))], text)
-    return drawing
+        for axes in drawing.figure.axes:
+            drawing.tell(axes, edges[k], edges[min(k + step, len(times))], text)
 
 
 def _fewer_rows(table: Values) -> Values:

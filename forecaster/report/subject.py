@@ -95,12 +95,15 @@ class Inside:
 class Subject:
     """A run with all that a page tells of it.
 
-    `ours` is the network's name in the tables; `panel` reaches as far as the run knew it; `facts`, `config` and `source` are
-    run.json, config.yaml and the panel's manifest; `faults` are counts by what the kind is called. What is None is not there.
+    `ours` is the network's name in the tables, `is_refit` says that in the end it was trained on every value. `panel` reaches as
+    far as the run knew it; `facts`, `config` and `source` are run.json, config.yaml and the panel's manifest; `faults` are counts
+    by what the kind is called. What is None is not there.
     """
 
     run: str
+    path: Path
     ours: str
+    is_refit: bool
     panel: Panel
     facts: Mapping[str, Any]
     config: Mapping[str, Any]

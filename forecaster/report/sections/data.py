@@ -7,7 +7,7 @@ import numpy as np
 from forecaster.report.content import Block, Facts, Listing, Section, Table, Tile, Words
 from forecaster.report.excerpts import told_times
 from forecaster.report.pictures import number
-from forecaster.report.sections.scores import NAMES
+from forecaster.report.sections.leaderboard import NAMES
 from forecaster.report.subject import Subject
 
 STEPS = {"h": "hourly", "D": "daily", "B": "every business day", "W": "weekly", "M": "monthly", "Q": "quarterly", "Y": "yearly"}
@@ -27,7 +27,7 @@ def trained(subject: Subject) -> Facts:
             f"{facts['panel']}: {len(panel):,} series, {step_words(subject)}, {first} to {last}, {len(panel.values):,} values",
         ),
         ("Network", f"{subject.ours}, {size}{members}, {subject.parameters:,} weights"),
-        ("Training", _training_words(facts)),
+        ("Training", _training_words(subject)),
     ]
     if judged is not None:
         rows = judged.row(subject.ours) or (judged.rows[0] if judged.rows else {})
@@ -35,9 +35,11 @@ def trained(subject: Subject) -> Facts:
     return Facts(tuple(pairs))
 
 
-def _training_words(facts: Any) -> str:
-    held = f"without the last {facts['holdout']} values of each series, for its scores" if facts["holdout"] else "on every value"
-    return f"{held}; {facts['seconds']:,.0f} s, {str(facts['created'])[:10]}"
+def _training_words(subject: Subject) -> str:
+    facts = subject.facts
+    told = f"without the last {facts['holdout']} values of each series, which score it" if facts["holdout"] else "on every value"
+    told += ", then on every value" if subject.is_refit and facts["holdout"] else ""
+    return f"{told}; {facts['seconds']:,.0f} s on {str(facts['created'])[:10]}"
 
 
 def _scored_words(subject: Subject, row: Any) -> str:

@@ -28,10 +28,10 @@ def gates(subject: Subject) -> Section:
     if inside is None:
         said = f"{subject.ours} has no gates to look at."
         return Section("gates", "Inside the network", (Words(said),))
-    shown = [_strip(number_, gates_, subject) for number_, gates_ in enumerate(inside.gates)]
+    shown = [_strip(place, found, subject) for place, found in enumerate(inside.gates)]
     words = Words(
-        "Each row of a strip is a unit, each column a step; bright is open. A unit whose z stays dark keeps what it holds; one that is "
-        "always bright forgets at once, like a smoother with alpha near 1."
+        "Each row of a strip is a unit, each column a step; bright is open. A unit whose z stays dark keeps what it holds; one "
+        "that is always bright forgets at once, like a smoother with alpha near 1."
     )
     return Section("gates", "Inside the network", (words, *shown, *_half_lives(inside, subject)))
 
@@ -91,8 +91,9 @@ def ladder(subject: Subject) -> Section:
     found = subject.ablation
     if found is None:
         text = "Whether this network's gates earn anything on this panel is decided by training every rung of the ladder."
-        command = f"forecast ablate {subject.run}/config.yaml --panel {subject.facts['panel']}"
-        return Section("ladder", "The ladder", (Words(text, command), Words("Then make this page again with --ablation FOLDER.")))
+        command = f"forecast ablate {subject.path}/config.yaml --panel {subject.facts['panel']}"
+        again = f"forecast report {subject.run} --ablation FOLDER"
+        return Section("ladder", "The ladder", (Words(text, command), Words("Then make this page again:", again)))
     blocks: list[Block] = [Words(str(found["answer"]))]
     if found.get("panel_fingerprint") != subject.facts["panel_fingerprint"]:
         blocks.append(Words(f"The experiment was made on another panel, {found.get('panel')} {found.get('panel_fingerprint')}."))
@@ -124,7 +125,7 @@ def _ladder_picture(found: Any) -> Picture:
             intervals=spans,
             is_share=True,
         ),
-        caption=f"{seeds} seeds each; lines are {confidence:g} % intervals; full dots may be the best; in colour what is recommended.",
+        caption=f"{seeds} seeds each; lines are {confidence:g} % intervals. Full dots may be the best; in colour: recommended.",
         table=Table.of(("rung", "above the best", "from", "to"), told),
     )
 

@@ -1,4 +1,7 @@
 (() => {
+  if (innerWidth > 640) {
+    for (const values of document.querySelectorAll("figure.alone details")) values.open = true; // beside their picture
+  }
   const box = document.getElementById("tip");
   for (const part of document.querySelectorAll("svg.chart .tip")) {
     const title = part.querySelector("title");
