@@ -75,10 +75,10 @@ def find_drift(then: Blocks, now: Blocks, config: DriftConfig) -> Drift:
 
     Source: Mann, Whitney 1947, doi:10.1214/aoms/1177730491; Benjamini, Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x.
     """
-    scale = _row_mean(then.errors)
+    scale = _row_mean(np.concatenate([then.errors, now.errors], axis=1))  # of both: that of one would favour it
     relative = [part.errors / np.where(scale > 0, scale, np.nan)[:, None] for part in (then, now)]
-    p_error = _rank_test(_column_mean(relative[0]), _column_mean(relative[1]), "greater")
-    p_coverage = _rank_test(_column_mean(then.covered), _column_mean(now.covered), "two-sided")
+    p_error = float(_rank_tests(_column_mean(relative[0])[None], _column_mean(relative[1])[None], "greater")[0])
+    p_coverage = float(_rank_tests(_column_mean(then.covered)[None], _column_mean(now.covered)[None], "two-sided")[0])
     moved, tested = _series_that_moved(then, now, config.alpha)
     drift = Drift(
         _blocks(then),
@@ -115,35 +115,35 @@ def _series_that_moved(then: Blocks, now: Blocks, alpha: float) -> tuple[dict[st
     """The series whose errors grew or whose coverage changed, by how much errors grew, and how many were tested."""
     from statsmodels.stats.multitest import multipletests
 
-    enough = (_counts(then.errors) >= FEWEST_BLOCKS) & (_counts(now.errors) >= FEWEST_BLOCKS)
-    tested = np.flatnonzero(enough)
+    p_errors = _rank_tests(then.errors, now.errors, "greater")
+    p_values = np.stack([p_errors, _rank_tests(then.covered, now.covered, "two-sided")], axis=1)
+    tested = np.flatnonzero(~np.isnan(p_values).any(axis=1))
     if not len(tested):
         return {}, 0
-    p_values = np.array(
-        [
-            (
-                _rank_test(then.errors[b], now.errors[b], "greater"),
-                _rank_test(then.covered[b], now.covered[b], "two-sided"),
-            )
-            for b in tested
-        ]
-    )
-    declared = multipletests(p_values.ravel(), alpha=alpha, method="fdr_bh")[0].reshape(-1, 2).any(axis=1)
+    declared = multipletests(p_values[tested].ravel(), alpha=alpha, method="fdr_bh")[0].reshape(-1, 2).any(axis=1)
     growth = _row_mean(now.errors) / np.where(_row_mean(then.errors) > 0, _row_mean(then.errors), np.nan)
     moved = sorted(tested[declared], key=lambda b: -np.nan_to_num(growth[b]))
     return {then.ids[b]: float(growth[b]) for b in moved}, len(tested)
 
 
-def _rank_test(then: Values, now: Values, alternative: str) -> float:
-    """The p-value of recent blocks being no larger than (or no different from) those of the reference; NaN with too few."""
+def _rank_tests(then: Values, now: Values, alternative: str) -> Values:
+    """The p-values of recent blocks being no larger than (or no different from) the reference [B]; NaN with too few blocks."""
     from scipy import stats
 
-    then, now = then[~np.isnan(then)], now[~np.isnan(now)]
-    if min(len(then), len(now)) < FEWEST_BLOCKS:
-        return math.nan
-    if np.ptp(np.concatenate([then, now])) == 0:
-        return 1.0
-    return float(stats.mannwhitneyu(now, then, alternative=alternative).pvalue)
+    p_values = np.full(len(then), np.nan)
+    counts = [(~np.isnan(part)).sum(axis=1) for part in (then, now)]
+    enough = np.minimum(*counts) >= FEWEST_BLOCKS
+    whole = enough & (counts[0] == then.shape[1]) & (counts[1] == now.shape[1])
+    groups = [np.flatnonzero(whole), *(np.array([b]) for b in np.flatnonzero(enough & ~whole))]
+    for rows in groups:
+        if len(rows):
+            first, second = then[rows], now[rows]
+            if not whole[rows[0]]:
+                first, second = first[:, ~np.isnan(first[0])], second[:, ~np.isnan(second[0])]
+            is_level = np.ptp(np.concatenate([first, second], axis=1), axis=1) == 0
+            tested = stats.mannwhitneyu(second, first, alternative=alternative, axis=1).pvalue
+            p_values[rows] = np.where(is_level, 1.0, tested)
+    return p_values
 
 
 def _row_mean(values: Values) -> Values:

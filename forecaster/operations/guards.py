@@ -116,7 +116,7 @@ def _future(arrived: Panel, now: int | None, config: GuardsConfig) -> Finding | 
 def _stale(after: Panel, due: int | None, config: GuardsConfig) -> Finding | None:
     if config.stale == "off" or due is None:
         return None
-    late = due - int(after.ends.max(initial=due))
+    late = due - int(after.ends.max())
     if late <= config.max_delay_steps:
         return None
     last = after.frequency.labels(np.array([after.ends.max(), due]))
