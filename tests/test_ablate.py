@@ -136,6 +136,7 @@ def test_minutes_are_shared_out_and_steps_that_were_made_are_told(forecast: Fore
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert told["budget"]["max_minutes"] == pytest.approx(minutes / 3)
+    assert told["remarks"] == []  # one rung has nothing to differ from
     steps = [row["steps"] for row in told["ladder"] if row["kind"] == "rung"]
     assert all(0 < made < 100_000 for each in steps for made in each)
 

@@ -1,5 +1,7 @@
 """What may be said of rungs: intervals over units and seeds, answers that they support, and the rung to use."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evaluation_doubles import Repeat, compare, waves
@@ -10,7 +12,7 @@ from scipy import stats
 from forecaster.ablation.answers import answers, recommendation
 from forecaster.ablation.costs import step_costs
 from forecaster.ablation.intervals import gain
-from forecaster.ablation.ladder import Ladder, Rung, ladder_of, ladder_rows
+from forecaster.ablation.ladder import Ladder, Rung, ladder_of, ladder_rows, remarks
 
 RNG = np.random.default_rng(5)
 SEEDS = (1, 2, 3)
@@ -171,6 +173,16 @@ def test_no_answer_says_more_than_its_interval(gru, plain, worth):
     advice = recommendation(found, worth=worth)
     if advice.rung != advice.best:
         assert advice.gain_on_best.low > -worth
+
+
+def test_rungs_of_unequal_steps_are_told():
+    costs = {"gru": 1.0, "smoothing": 1.0}
+    found = ladder({"gru": (0.1, 0.1, 0.1), "smoothing": (0.1, 0.1, 0.1)}, costs)
+    assert remarks(found) == []
+    slow = replace(found.rungs[0], steps=(2, 3, 4))
+    assert remarks(replace(found, rungs=(slow, found.rungs[1])))[0].startswith(
+        "Not all had the same training: gru made 3 steps in the mean and smoothing 5, as time or patience ended."
+    )
 
 
 # -- costs ---------------------------------------------------------------------------------------------------------------------

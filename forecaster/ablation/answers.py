@@ -27,7 +27,9 @@ QUESTIONS = (
     Question("Is the reset gate needed?", "the reset gate", "gru", "gru_no_reset"),
     Question("Does the reset gate belong before the product?", "a reset gate before the product", "gru_reset_before", "gru"),
     Question("Is the (1 - z) h needed?", "the carry (1 - z) h", "gru_no_reset", "no_carry"),
-    Question("Must the gate and the candidate see h?", "seeing h, as a gate and a candidate with tanh do,", "gru_no_reset", "adaptive"),
+    Question(
+        "Must the gate and the candidate see h?", "seeing h, as a gate and a candidate with tanh do,", "gru_no_reset", "adaptive"
+    ),
     Question("Must the smoothing weight change?", "a weight that changes with the inputs", "adaptive", "smoothing"),
     Question("Are gates needed at all?", "the pair of gates of a GRU", "gru", "rnn"),
     Question("Is an LSTM better than a GRU?", "the second state of an LSTM", "lstm", "gru"),

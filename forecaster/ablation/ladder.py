@@ -125,6 +125,17 @@ def ladder_rows(ladder: Ladder) -> list[dict[str, Any]]:
     return rows
 
 
+def remarks(ladder: Ladder) -> list[str]:
+    """What a reader must know besides: steps that were not the same for all, and references that could not be scored."""
+    made = {rung.name: sum(rung.steps) / len(rung.steps) for rung in ladder.rungs}
+    fewest, most = min(made, key=lambda name: made[name]), max(made, key=lambda name: made[name])
+    said = []
+    if made[fewest] < 0.99 * made[most]:
+        told = f"{fewest} made {made[fewest]:,.0f} steps in the mean and {most} {made[most]:,.0f}"
+        said.append(f"Not all had the same training: {told}, as time or patience ended. Give more minutes, or fewer steps.")
+    return said + [f"{name} {why} and takes no part." for name, why in ladder.found.absent.items()]
+
+
 def gain_summary(found: Gain) -> dict[str, float | None]:
     """A gain as JSON has it: shares, null where undefined."""
     values = {"share": found.share, "low": found.low, "high": found.high, "confidence": found.confidence}

@@ -88,6 +88,8 @@ def _show(summary: dict[str, Any]) -> None:
     for said in summary["questions"]:
         console.print(f"{said['question']} {said['answer']}", soft_wrap=True)
     console.print(f"For the networks as they were trained: {summary['significance']['conclusion']}", soft_wrap=True)
+    for remark in summary["remarks"]:
+        console.print(remark, soft_wrap=True)
     console.print(f"* {summary['answer']}", soft_wrap=True)
 
 

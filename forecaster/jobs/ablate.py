@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 
 from forecaster.ablation.answers import answers, answers_summary, recommendation
 from forecaster.ablation.costs import step_costs
-from forecaster.ablation.ladder import CONFIDENCE, Ladder, Rung, ladder_of, ladder_rows
+from forecaster.ablation.ladder import CONFIDENCE, Ladder, Rung, ladder_of, ladder_rows, remarks
 from forecaster.baselines import make_baselines
 from forecaster.baselines.fitting import usable_cores
 from forecaster.config import Config
@@ -216,6 +216,7 @@ def _summary(ladder: Ladder, exam: Exam, *, worth: float) -> dict[str, Any]:
         "recommended": advice.rung,
         "best": advice.best,
         "questions": answers_summary(answers(ladder, worth=worth)),
+        "remarks": remarks(ladder),
         "ladder": ladder_rows(ladder),
         "measure": ladder.measure,
         "confidence": CONFIDENCE,
