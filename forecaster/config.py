@@ -66,27 +66,40 @@ def read_config(path: Path, settings: Sequence[str] = ()) -> Config:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds a {type(tree).__name__}; expected keys such as `horizon:` or `training:`.")
     tree = {key: value for key, value in tree.items() if value is not None}  # a heading with nothing under it
+    return _validated(tree, settings, source=str(path))
+
+
+def changed(config: Config, settings: Sequence[str]) -> Config:
+    """The configuration with settings of the form `section.key=value` on top; raises ConfigError as `read_config` does.
+
+    >>> changed(Config(), ["streaming.emit_every=24"]).streaming.emit_every
+    24
+    """
+    return _validated(config.model_dump(mode="json"), settings, source="the configuration")
+
+
+def _validated(tree: dict[str, Any], settings: Sequence[str], *, source: str) -> Config:
     for setting in settings:
         _put(tree, setting)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
         key = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise ConfigError(f"{_source(path, settings, key)}: {_explain(error)}") from None
+        raise ConfigError(f"{_source(source, settings, key)}: {_explain(error)}") from None
     reference = config.evaluation.reference
     if reference not in BASELINES:
-        source = _source(path, settings, "evaluation.reference")
-        raise ConfigError(f"{source}: evaluation.reference is {reference!r}; choose {', '.join(BASELINES)}.")
+        place = _source(source, settings, "evaluation.reference")
+        raise ConfigError(f"{place}: evaluation.reference is {reference!r}; choose {', '.join(BASELINES)}.")
     return config
 
 
-def _source(path: Path, settings: Sequence[str], key: str) -> str:
-    """Where a key was set: the last `--set` that speaks of it, or the file."""
+def _source(source: str, settings: Sequence[str], key: str) -> str:
+    """Where a key was set: the last `--set` that speaks of it, or the source of the others."""
     for setting in reversed(settings):
         given = setting.partition("=")[0].strip()
         if f"{key}.".startswith(f"{given}.") or f"{given}.".startswith(f"{key}."):
             return f"--set {setting}"
-    return str(path)
+    return source
 
 
 def _put(tree: dict[str, Any], setting: str) -> None:

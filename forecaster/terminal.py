@@ -38,9 +38,12 @@ class Talk:
         self.console.print(text, markup=False)
 
     @contextmanager
-    def progress(self, what: str) -> Iterator["ProgressLine"]:
-        """A bar on a terminal, a line now and then elsewhere; called with done, total (0: unknown) and a word."""
-        line = ProgressLine(self, what)
+    def progress(self, what: str, *, hidden: bool = False) -> Iterator["ProgressLine"]:
+        """A bar on a terminal, a line now and then elsewhere; called with done, total (0: unknown) and a word.
+
+        With `hidden`, nothing: when something else is shown.
+        """
+        line = ProgressLine(self, what, hidden=hidden)
         with line:
             yield line
 
@@ -48,11 +51,11 @@ class Talk:
 class ProgressLine:
     """One job's progress."""
 
-    def __init__(self, talk: Talk, what: str) -> None:
-        self.talk, self.what = talk, what
+    def __init__(self, talk: Talk, what: str, *, hidden: bool) -> None:
+        self.talk, self.what, self.hidden = talk, what, hidden
         self.last_line = time.monotonic()
         self.bar: Progress | None = None
-        if talk.console.is_terminal:
+        if talk.console.is_terminal and not hidden:
             self.bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -78,7 +81,7 @@ class ProgressLine:
     def __call__(self, done: int, total: int, word: str) -> None:
         if self.bar:
             self.bar.update(self.task, completed=done, total=total or None, word=word)
-        elif time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+        elif not self.hidden and time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = time.monotonic()
             share = f"{100 * done / total:.0f} %" if total else f"{done:,}"
             self.talk.say(f"{self.what}: {share} {word}".rstrip())

@@ -14,6 +14,7 @@ from forecaster.cli.nightly import nightly
 from forecaster.cli.predict import predict
 from forecaster.cli.report import report
 from forecaster.cli.runs import runs
+from forecaster.cli.state import state
 from forecaster.cli.stream import stream
 from forecaster.cli.train import train
 
@@ -37,3 +38,4 @@ for command in COMMANDS:
 
 app.add_typer(runs, name="runs")
 app.add_typer(explain, name="explain")
+app.add_typer(state, name="state")

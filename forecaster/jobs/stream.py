@@ -1,85 +1,123 @@
 """From a run and a feed to live forecasts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
-from forecaster.errors import ConfigError, DataError
+from forecaster.errors import DataError, StateError
 from forecaster.ingest import PanelStore
 from forecaster.jobs.home import Home
-from forecaster.jobs.runs import Run
-from forecaster.models.checkpoint import load_recurrent
-from forecaster.models.network import torch_threads
-from forecaster.streaming.engine import Engine
-from forecaster.streaming.sinks import NdjsonSink
-from forecaster.streaming.sources import read_ndjson, replay
-from forecaster.streaming.state import StateStore
+from forecaster.jobs.live import Speaker, open_live
+from forecaster.series import Panel
+from forecaster.streaming.arrivals import Arrivals
+from forecaster.streaming.edges import STANDARD, open_sink, open_source
+from forecaster.streaming.engine import Engine, StreamingConfig
 from forecaster.streaming.stream import StreamSummary, stream_forecasts
+from forecaster.streaming.vitals import Pulse
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Where observations come from: `-`, a path, a broker's address, a stream that is open, or `panel`, a stored one again."""
+
+    place: str | BinaryIO = STANDARD
+    panel: str | None = None
+    format: str | None = None
+    follow: bool = False
+    speed: float | None = None
+    from_start: bool = False
+
+    @property
+    def name(self) -> str:
+        """What a state remembers it by; nothing for a pipe, which is no place to go back to."""
+        if self.panel is not None:
+            return f"panel {self.panel}"
+        return _name_of(self.place)
+
+
+@dataclass(frozen=True)
+class Outlet:
+    """Where forecasts go: `-`, a path, a broker's address, or a stream that is open."""
+
+    place: str | BinaryIO = STANDARD
+    format: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What a state remembers it by; nothing for a pipe."""
+        return _name_of(self.place)
 
 
 def stream(
-    run: Run,
+    speaker: Speaker,
     *,
     home: Home,
     state: Path,
-    source: BinaryIO | str,
-    sink: BinaryIO,
-    from_start: bool,
-    cold: bool,
-    emit_every: int | None,
+    feed: Feed,
+    outlet: Outlet,
+    config: StreamingConfig,
+    cold: bool = False,
+    rebuild: bool = False,
     should_stop: Callable[[], bool],
-    say: Callable[[str], None],
+    say: Say,
     progress: Callable[[int, int, str], None],
+    pulse: Pulse | None = None,
 ) -> StreamSummary:
-    """Step the run's series through a feed of NDJSON, or through another stored panel, and emit forecasts.
+    """Step the speaker's series through a feed, and emit forecasts.
 
-    A state that is new begins with the history of the run's panel, unless `cold`. One thread, since a step is too small to
-    share. Raises StateError when the state belongs to another model, is damaged, or is in use, ConfigError when the run asks for
-    covariates, which a feed does not carry.
+    A state that is new begins with the history of the run's panel, unless `cold`. Raises StateError when the state belongs to
+    another model, is damaged, or is in use, and where the output is a file that something else wrote; ConfigError and DataError
+    when the feed cannot be read as it was asked.
     """
-    network = load_recurrent(run.deployed_weights)
-    if network.inputs.known:
-        names = ", ".join(scale.name for scale in network.inputs.known)
-        raise ConfigError(
-            f"run {run.path.name!r} forecasts with covariates ({names}), and a feed carries values alone. "
-            "Train a run for streams with --set inputs.known=[], or forecast with `forecast predict`."
+    with open_live(speaker, home, state, config=config, cold=cold, rebuild=rebuild, say=say) as engine:
+        is_another = bool(engine.progress.source) and engine.progress.source != feed.name
+        _check_output(engine, outlet)
+        engine.settle(source=feed.name, output=outlet.name)
+        source = _source(feed, home, engine, is_another=is_another, should_stop=should_stop)
+        sink = open_sink(outlet.place, engine.frequency, format=outlet.format, committed_bytes=engine.progress.output_bytes)
+        with closing(sink):
+            return stream_forecasts(source, engine, sink, progress=progress, pulse=pulse)
+
+
+def _source(feed: Feed, home: Home, engine: Engine, *, is_another: bool, should_stop: Callable[[], bool]) -> Iterator[Arrivals]:
+    spec: str | BinaryIO | Panel = feed.place
+    if feed.panel is not None:
+        spec = PanelStore(home.panels).load(feed.panel)
+        if spec.frequency != engine.frequency:
+            raise DataError(f"panel {feed.panel!r} has another frequency than the run. Replay one that counts time alike.")
+    return open_source(
+        spec,
+        engine.frequency,
+        format=feed.format,
+        committed=engine.progress.feed,
+        is_whole=feed.from_start,
+        is_another=is_another,
+        follow=feed.follow,
+        speed=feed.speed,
+        max_batch=engine.config.max_batch,
+        max_latency_ms=engine.config.max_latency_ms,
+        should_stop=should_stop,
+    )
+
+
+def _check_output(engine: Engine, outlet: Outlet) -> None:
+    """Refuse a file that something else wrote: a stream cuts its output back, and begins it anew."""
+    if not outlet.name or urlsplit(outlet.name).scheme or engine.progress.output == outlet.name:
+        return
+    path = Path(outlet.name)
+    if path.exists() and path.stat().st_size:
+        raise StateError(
+            f"--out {path} holds {path.stat().st_size:,} bytes that this stream did not write; expected its own file, or none. "
+            "Name another, or move that one away."
         )
-    config = run.config.streaming
-    if emit_every is not None:
-        config = config.model_copy(update={"emit_every": emit_every})
-    with (
-        torch_threads(1),
-        StateStore.open(
-            state,
-            fingerprint=network.fingerprint,
-            frequency=network.frequency,
-            state_size=network.state_size,
-            window=config.window(network.frequency),
-        ) as store,
-    ):
-        engine = Engine(network, network.frequency, store, config)
-        if len(engine.series):
-            say(f"{len(engine.series):,} series go on from {state}")
-        elif not cold:
-            history = PanelStore(home.panels).load(run.facts.panel)
-            added = engine.warm(history, build=network.warm)
-            say(f"state in {state} made from the history of {added:,} series")
-        committed = engine.progress.feed
-        if isinstance(source, str):
-            panel = PanelStore(home.panels).load(source)
-            if panel.frequency != network.frequency:
-                raise DataError(f"panel {source!r} has another frequency than the run. Replay one that counts time alike.")
-            arrivals = replay(
-                panel, max_batch=config.max_batch, committed=committed, is_whole=from_start, should_stop=should_stop
-            )
-        else:
-            arrivals = read_ndjson(
-                source,
-                network.frequency,
-                max_batch=config.max_batch,
-                max_latency_ms=config.max_latency_ms,
-                committed=committed,
-                is_whole=from_start,
-                should_stop=should_stop,
-            )
-        return stream_forecasts(arrivals, engine, NdjsonSink(sink, network.frequency), progress=progress)
+
+
+def _name_of(place: str | BinaryIO) -> str:
+    if not isinstance(place, str) or place == STANDARD:
+        return ""
+    return place if urlsplit(place).scheme in ("redis", "rediss", "kafka") else str(Path(place).resolve())

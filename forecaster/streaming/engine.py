@@ -16,7 +16,7 @@ again is a duplicate; what is older is too late, and a dead letter.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
@@ -84,13 +84,17 @@ class Engine:
         self.stepper = stepper
         self.frequency = frequency
         self.series, self.progress = store.load(stepper.initial_state, self._take_in_again)
-        self.dead_letters = DeadLetters(store.directory / "dead_letters.ndjson", committed_bytes=self.progress.dead_letter_bytes)
         self._store = store
         self._labels = Labels(frequency)
         self._max_gap = longest_gap(frequency) if self.config.max_gap is None else self.config.max_gap
         steps = self.config.warming_steps
         self.warming_steps = warming_length(frequency) if steps is None else steps
         self._taken: _Taken | None = None
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        """The file of what is not stepped, cut back when it is first wanted: who only looks must leave it alone."""
+        return DeadLetters(self._store.directory / "dead_letters.ndjson", committed_bytes=self.progress.dead_letter_bytes)
 
     def warm(self, panel: Panel, *, build: Callable[[Panel], State] | None = None) -> int:
         """Begin the panel's series from their stored history, in one commit; returns how many were new.
@@ -112,6 +116,16 @@ class Engine:
         self._store.snapshot(self.series, range(known // SHARD, shard_count(len(self.series))), progress)
         self.progress = progress
         return len(unknown)
+
+    def settle(self, *, source: str, output: str) -> None:
+        """Commit where the stream reads and writes from now on, before it does. Raises StateError when the disk refuses."""
+        if (source, output) == (self.progress.source, self.progress.output):
+            return
+        length = self.progress.output_bytes if output == self.progress.output else 0
+        progress = replace(self.progress, source=source, output=output, output_bytes=length)
+        nothing = np.empty(0, np.int64)
+        self._store.commit(self.series, progress, slots=nothing, positions=nothing, values=np.empty(0))
+        self.progress = progress
 
     def adopt(self, other: LiveSeries, progress: Progress) -> list[str]:
         """Go on where the stream of another model stands: at its place in the feed, with its counters and all it took in last.
@@ -135,7 +149,7 @@ class Engine:
             is_news = self._classify(at, positions, y) < Arrival.DUPLICATE
             if is_news.any():
                 take_in(self.series, self.stepper, at[is_news], positions[is_news], y[is_news])
-        self.progress = replace(progress, series=len(self.series), dead_letter_bytes=0, output_bytes=0)
+        self.progress = replace(progress, series=len(self.series), dead_letter_bytes=0)
         self._store.snapshot(self.series, progress=self.progress)
         return [other.ids[n] for n in np.flatnonzero(is_cut)]
 
@@ -307,8 +321,13 @@ class Engine:
             NOT_FINITE: int((~np.isfinite(live.forecast.values)).any(axis=(1, 2)).sum()),
         }
         total = {name: self.progress.counts.get(name, 0) + count for name, count in counts.items()}
-        return Progress(
-            arrivals.feed, total, dead_letter_bytes=self.dead_letters.length, series=len(self.series), newest=int(newest[-1])
+        return replace(
+            self.progress,
+            feed=arrivals.feed,
+            counts=total,
+            dead_letter_bytes=self.dead_letters.length,
+            series=len(self.series),
+            newest=int(newest[-1]),
         )
 
 

@@ -40,7 +40,7 @@ class Progress:
     """What a stream has done since its state was made.
 
     Its feed, its counters, the committed lengths of its dead letters and of its output (where that is a file of its own), how
-    many series it knows, and the newest position of any.
+    many series it knows, and the newest position of any. `source` and `output` name where it reads and writes.
     """
 
     feed: FeedPosition = FeedPosition()
@@ -49,6 +49,8 @@ class Progress:
     output_bytes: int = 0
     series: int = 0
     newest: int = NEVER
+    source: str = ""
+    output: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,39 +4,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 from forecaster.streaming.arrivals import Arrivals
 from forecaster.streaming.engine import BEHIND, FORECASTS, MISSING, NOT_FINITE, Engine
 from forecaster.streaming.lateness import Arrival
 from forecaster.streaming.live import LiveForecast
+from forecaster.streaming.sinks import LiveSink
 from forecaster.streaming.vitals import Pulse
-
-
-class Sink(Protocol):
-    """Where forecasts go.
-
-    One that `is_cut_back` is a file of the stream's own: it is written and synced before its micro-batch is committed, and its
-    `length` is committed with it. Any other is emitted to after the commit.
-    """
-
-    @property
-    def is_cut_back(self) -> bool:
-        """Whether the sink begins at the committed length."""
-
-    def emit(self, live: LiveForecast) -> None:
-        """Pass them on; raises BrokenPipeError when nobody takes them any more."""
-
-
-class FileSink(Sink, Protocol):
-    """A sink that is cut back to its committed length when a stream begins."""
-
-    @property
-    def length(self) -> int:
-        """Bytes written so far."""
-
-    def sync(self) -> None:
-        """Bring what was emitted to the disk."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +57,7 @@ class StreamSummary:
 def stream_forecasts(
     source: Iterable[Arrivals],
     engine: Engine,
-    sink: Sink,
+    sink: LiveSink,
     *,
     progress: Callable[[int, int, str], None] | None = None,
     pulse: Pulse | None = None,
@@ -125,12 +100,12 @@ def stream_forecasts(
     )
 
 
-def _commit_and_emit(engine: Engine, live: LiveForecast, sink: Sink) -> None:
-    if sink.is_cut_back:
-        own = cast(FileSink, sink)
-        own.emit(live)
-        own.sync()
-        engine.commit(output_bytes=own.length)
+def _commit_and_emit(engine: Engine, live: LiveForecast, sink: LiveSink) -> None:
+    """What can be taken back, or told to be a repetition, is emitted before the commit; what cannot, after it."""
+    if sink.is_cut_back or sink.is_repeatable:
+        sink.emit(live)
+        sink.sync()
+        engine.commit(output_bytes=sink.length)
     else:
         engine.commit()
         sink.emit(live)

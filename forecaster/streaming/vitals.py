@@ -50,6 +50,20 @@ class Vitals:
         """The look as JSON knows it."""
         return asdict(self)
 
+    def text(self) -> list[str]:
+        """The look as a reader wants it."""
+        lines = [
+            f"  {self.lines:,} lines taken in, {self.forecasts:,} forecasts, {self.series:,} series, {self.warming:,} warming up",
+            f"  newest {self.newest}; series lag {self.lag_median:,.0f} positions at the median, {self.lag_most:,} at the most",
+            "  " + ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in self.counts.items() if count),
+            f"  {self.dead:,} dead letters; {self.logged:,} observations to take in again at a restart",
+        ]
+        if self.lag_most:
+            lines.append("  furthest behind: " + ", ".join(f"{name} ({last})" for name, last in self.slowest.items()))
+        if self.coverage:
+            lines.append("  covered lately: " + ", ".join(f"{share} of {name}" for name, share in self.coverage.items()))
+        return lines
+
 
 class Pulse:
     """Takes a look at an engine now and then: call `beat` after each micro-batch.

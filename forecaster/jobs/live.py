@@ -1,0 +1,257 @@
+"""Live states: opened for a stream, looked at beside it, handed over to another run and back."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forecaster.errors import ConfigError, DataError, StateError
+from forecaster.forecast import Forecast, Stepper
+from forecaster.frequency import Frequency
+from forecaster.ingest import PanelStore
+from forecaster.jobs.home import Home
+from forecaster.jobs.runs import Run
+from forecaster.jobs.speakers import Warm, stepper_of
+from forecaster.jobs.whole import write_whole
+from forecaster.models.network import torch_threads
+from forecaster.streaming.directory import FILE, peek
+from forecaster.streaming.engine import Engine, StreamingConfig
+from forecaster.streaming.labels import Labels
+from forecaster.streaming.lateness import NEVER
+from forecaster.streaming.state import StateStore
+from forecaster.streaming.vitals import Vitals, vitals
+
+BESIDE = ".next"  # of a state that is handed over: the one to come
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """Who speaks in a stream: a run's forecaster, ready to step."""
+
+    run: Run
+    name: str | None
+    stepper: Stepper
+    warm: Warm
+    frequency: Frequency
+
+    @classmethod
+    def of(cls, run: Run, home: Home, name: str | None, *, say: Say) -> "Speaker":
+        """A run's forecaster by name, its network without one; raises ConfigError as `stepper_of` does."""
+        stepper, warm = stepper_of(run, home, name, say=say)
+        return cls(run, name, stepper, warm, PanelStore(home.panels).load(run.facts.panel).frequency)
+
+    @classmethod
+    def of_state(cls, state: Path, home: Home, *, say: Say) -> "Speaker":
+        """Whoever a state belongs to; raises StateError where that is not known any more."""
+        owner = peek(state)["owner"]
+        if "run" not in owner:
+            raise StateError(f"state in {state} does not say which run it belongs to; expected one of `forecast stream`.")
+        return cls.of(Run.open(owner["run"], home), home, owner["forecaster"], say=say)
+
+    @property
+    def owner(self) -> dict[str, Any]:
+        """What a state keeps, to be opened again by."""
+        return {"run": str(self.run.path), "forecaster": self.name}
+
+    def identity(self, config: StreamingConfig) -> dict[str, Any]:
+        """What a store of this speaker is opened with."""
+        return {
+            "fingerprint": self.stepper.fingerprint,
+            "frequency": self.frequency,
+            "state_size": self.stepper.state_size,
+            "window": config.window(self.frequency),
+        }
+
+
+@contextmanager
+def open_live(
+    speaker: Speaker, home: Home, state: Path, *, config: StreamingConfig, cold: bool, rebuild: bool, say: Say
+) -> Iterator[Engine]:
+    """The engine of a state, which begins with the history of the run's panel where it is new, unless `cold`.
+
+    With `rebuild`, what is there is moved aside first. One thread, since a step is too small to share. Raises StateError when
+    the state belongs to another model, is damaged, or is in use.
+    """
+    finish_handover(state)
+    if rebuild and state.exists():
+        aside = state.with_name(f"{state.name}.{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
+        state.rename(aside)
+        say(f"the state that was in {state} is now in {aside}")
+    with torch_threads(1), StateStore.open(state, **speaker.identity(config), owner=speaker.owner) as store:
+        engine = Engine(speaker.stepper, speaker.frequency, store, config)
+        if len(engine.series):
+            say(f"{len(engine.series):,} series go on from {state}")
+        elif not cold:
+            added = engine.warm(PanelStore(home.panels).load(speaker.run.facts.panel), build=speaker.warm)
+            say(f"state in {state} made from the history of {added:,} series")
+        yield engine
+
+
+@contextmanager
+def look_at(state: Path, home: Home, *, say: Say) -> Iterator[tuple[Engine, Speaker]]:
+    """The engine of a state as it stands, to read alone, while its stream goes on.
+
+    Raises StateError where there is none, it is damaged, or its run is gone.
+    """
+    finish_handover(state)
+    speaker = Speaker.of_state(state, home, say=say)
+    config = speaker.run.config.streaming.model_copy(update={"revision_window": peek(state)["identity"]["window"]})
+    with torch_threads(1), StateStore.look(state, **speaker.identity(config)) as store:
+        yield Engine(speaker.stepper, speaker.frequency, store, config), speaker
+
+
+def forecast_live(
+    state: Path, home: Home, *, only: Sequence[str], quantiles: Sequence[float] | None, say: Say
+) -> tuple[Forecast, Speaker]:
+    """What a live state says of its series, each from the last position it came to; the stream is not disturbed.
+
+    Raises DataError for a series that does not live, StateError as `look_at` does.
+    """
+    with look_at(state, home, say=say) as (engine, speaker):
+        series = engine.series
+        unknown = [unique_id for unique_id in only if unique_id not in series.slots]
+        if unknown:
+            raise DataError(f"series {unknown[0]!r} does not live in {state}, which has {len(series):,}. Check its name.")
+        begun = np.flatnonzero(series.positions[: len(series)] != NEVER)
+        slots = np.array([series.slots[unique_id] for unique_id in only], dtype=np.int64) if only else begun
+        values = speaker.stepper.forecast(series.state[slots], series.positions[slots])
+        own = speaker.stepper.quantiles
+        asked = tuple(quantiles or own)
+        chosen = [own.index(quantile) for quantile in asked]
+        ids = tuple(series.ids[slot] for slot in slots.tolist())
+        origins = series.positions[slots].copy()
+        return Forecast(ids, origins, asked, values[:, :, chosen], speaker.frequency, {}), speaker
+
+
+@dataclass(frozen=True)
+class StateEntry:
+    """A state as its records tell, without reading what it holds."""
+
+    path: str
+    run: str | None
+    forecaster: str | None
+    series: int
+    lines: int
+    bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry as JSON knows it."""
+        return asdict(self)
+
+    def line(self) -> str:
+        """The entry as a reader wants it."""
+        who = f"run {Path(self.run).name}" if self.run else "of no run"
+        speaker = f" ({self.forecaster})" if self.forecaster else ""
+        return f"{self.path}: {who}{speaker}, {self.series:,} series, {self.lines:,} lines taken in, {self.bytes / 1e6:,.1f} MB"
+
+
+def states_in(folder: Path) -> list[StateEntry]:
+    """The states under a folder, by name."""
+    entries = []
+    for path in sorted(folder.glob(f"*/{FILE}")):
+        records = peek(path.parent)
+        progress = records.get("progress", {"series": 0, "feed": {"lines": 0}})
+        size = sum(file.stat().st_size for file in path.parent.iterdir() if file.is_file())
+        owner = records["owner"]
+        lines = progress["feed"]["lines"]
+        entries.append(StateEntry(str(path.parent), owner.get("run"), owner.get("forecaster"), progress["series"], lines, size))
+    return entries
+
+
+@dataclass(frozen=True)
+class StateLook:
+    """One state: whose it is, and how its stream does."""
+
+    state: str
+    owner: dict[str, Any]
+    window: int
+    vitals: Vitals
+
+    def to_dict(self) -> dict[str, Any]:
+        """The look as JSON knows it."""
+        return {"state": self.state, "owner": self.owner, "window": self.window, **self.vitals.to_dict()}
+
+    def lines(self) -> list[str]:
+        """The look as a reader wants it."""
+        run, speaker = Path(self.owner["run"]).name, self.owner["forecaster"] or "its network"
+        return [f"{self.state}: run {run}, {speaker}; the last {self.window} positions may still change", *self.vitals.text()]
+
+
+def describe_state(state: Path, home: Home, *, say: Say) -> StateLook:
+    """How the stream of a state does; raises StateError as `look_at` does."""
+    with look_at(state, home, say=say) as (engine, speaker):
+        return StateLook(str(state), speaker.owner, engine.series.window, vitals(engine))
+
+
+def describe_series(state: Path, home: Home, unique_id: str, *, say: Say) -> dict[str, Any]:
+    """One live series, with its last values; raises DataError where it does not live, StateError as `look_at` does."""
+    with look_at(state, home, say=say) as (engine, _):
+        series, labels = engine.series, Labels(engine.frequency)
+        if unique_id not in series.slots:
+            raise DataError(f"series {unique_id!r} does not live in {state}, which has {len(series):,}. Check its name.")
+        slot = series.slots[unique_id]
+        first, last = int(series.firsts[slot]), int(series.positions[slot])
+        told: dict[str, Any] = {"unique_id": unique_id, "values": int(series.counts[slot])}
+        if last == NEVER:
+            return told
+        shown = np.arange(max(first, last - series.recent.shape[1] + 1), last + 1)
+        values = series.known_values(np.full(len(shown), slot), shown)
+        names = [str(label) for label in labels.read(shown)]
+        told |= {"first": labels.read(series.firsts[[slot]])[0], "last": names[-1], "behind": engine.progress.newest - last}
+        told["warming"] = bool(series.counts[slot] < engine.warming_steps)
+        told["recent"] = dict(zip(names, [None if np.isnan(y) else float(y) for y in values], strict=True))
+        return told
+
+
+def export(state: Path, home: Home, out: Path, *, say: Say) -> int:
+    """Write `table_of` a state as Parquet; how many series. Raises DataError when the file cannot be written."""
+    if out.suffix != ".parquet":
+        raise ConfigError(f"--out {str(out)!r}: expected a name that ends in .parquet. Give it that suffix.")
+    with look_at(state, home, say=say) as (engine, _):
+        table = table_of(engine)
+    try:
+        write_whole(out, lambda path: table.to_parquet(path, index=False))
+    except OSError as error:
+        raise DataError(f"--out {out}: cannot be written ({error.strerror}). Choose a folder that can be written to.") from error
+    return len(table)
+
+
+def prune(state: Path, home: Home, *, silent_for: int, say: Say) -> list[str]:
+    """Forget series so many positions behind the newest; returns their ids. Raises StateError while a stream holds the state."""
+    finish_handover(state)
+    speaker = Speaker.of_state(state, home, say=say)
+    config = speaker.run.config.streaming.model_copy(update={"revision_window": peek(state)["identity"]["window"]})
+    with torch_threads(1), StateStore.open(state, **speaker.identity(config)) as store:
+        return Engine(speaker.stepper, speaker.frequency, store, config).prune(silent_for=silent_for)
+
+
+def table_of(engine: Engine) -> pd.DataFrame:
+    """A row for each live series: unique_id, first and last time, values seen, positions behind the newest, and the state."""
+    series = engine.series
+    begun = np.flatnonzero(series.positions[: len(series)] != NEVER)
+    labels = Labels(engine.frequency)
+    return pd.DataFrame(
+        {
+            "unique_id": [series.ids[slot] for slot in begun.tolist()],
+            "first": labels.read(series.firsts[begun]),
+            "last": labels.read(series.positions[begun]),
+            "values": series.counts[begun],
+            "behind": engine.progress.newest - series.positions[begun],
+            "warming": series.counts[begun] < engine.warming_steps,
+            "state": list(series.state[begun]),
+        }
+    )
+
+
+def finish_handover(state: Path) -> None:
+    """End a hand-over that was cut off between its two renamings; the new state is whole then."""
+    beside = state.with_name(state.name + BESIDE)
+    if not state.exists() and beside.exists():
+        beside.rename(state)

@@ -1,0 +1,108 @@
+"""A stream that is looked at, followed by another model, and pruned."""
+
+import io
+
+import numpy as np
+import pytest
+from test_streaming_engine import dead_letters, feed_of, kept, line, open_store, some_panel, stream
+from test_streaming_steppers import HOURLY, NUMBERED, SeasonalRing, Smoothing
+
+from forecaster.streaming.engine import Engine, StreamingConfig
+from forecaster.streaming.sinks import NdjsonSink
+from forecaster.streaming.sources import read_ndjson
+from forecaster.streaming.state import StateStore
+from forecaster.streaming.stream import stream_forecasts
+from forecaster.streaming.vitals import Pulse, Vitals, vitals
+
+WINDOW = 4
+
+
+def test_a_model_that_follows_goes_on_from_what_the_stream_took_in_last(tmp_path):
+    panel = some_panel()
+    stream(tmp_path / "old", feed_of(panel, missing=True), window=WINDOW)
+    ring = SeasonalRing()
+    with open_store(tmp_path / "old", Smoothing(), window=WINDOW) as store:
+        old = Engine(Smoothing(), NUMBERED, store)
+        with open_store(tmp_path / "new", ring, window=WINDOW) as beside:
+            new = Engine(ring, NUMBERED, beside)
+            new.warm(panel.drop_last(3))  # the panel is a little behind the stream
+            assert new.adopt(old.series, old.progress) == []
+            assert new.progress.feed == old.progress.feed
+    _, expected, _ = stream(tmp_path / "stepped", feed_of(panel, missing=True), stepper=ring, window=WINDOW)
+    assert kept(tmp_path / "new", ring, window=WINDOW) == expected
+
+
+def test_a_follower_believes_the_stream_where_its_history_differs(tmp_path):
+    feed = b"".join(line("a", ds, float(ds)) for ds in range(1, 12))
+    revised = feed + line("a", 10, -1.0)
+    stream(tmp_path / "old", revised, window=WINDOW)
+    with open_store(tmp_path / "old", Smoothing(), window=WINDOW) as store:
+        old = Engine(Smoothing(), NUMBERED, store)
+        with open_store(tmp_path / "new", Smoothing(), window=WINDOW) as beside:
+            new = Engine(Smoothing(), NUMBERED, beside)
+            stream_forecasts(read_ndjson(io.BytesIO(feed), NUMBERED, max_batch=5), new, NdjsonSink(io.BytesIO(), NUMBERED))
+            new.adopt(old.series, old.progress)
+    assert kept(tmp_path / "new", Smoothing(), window=WINDOW) == kept(tmp_path / "old", Smoothing(), window=WINDOW)
+
+
+def test_a_follower_says_which_series_it_could_not_follow_back(tmp_path):
+    feed = b"".join(line("a", ds, 1.0) for ds in range(30)) + b"".join(line("b", ds, 1.0) for ds in range(25, 30))
+    stream(tmp_path / "old", feed, window=WINDOW)
+    with open_store(tmp_path / "old", Smoothing(), window=WINDOW) as store:
+        old = Engine(Smoothing(), NUMBERED, store)
+        with open_store(tmp_path / "new", Smoothing(), window=WINDOW) as beside:
+            new = Engine(Smoothing(), NUMBERED, beside)
+            assert new.adopt(old.series, old.progress) == ["a"]
+            assert new.series.positions[:2].tolist() == [29, 29]
+            assert new.series.counts[:2].tolist() == [2 * WINDOW, 5]
+
+
+def test_silent_series_are_forgotten_and_the_others_go_on(tmp_path):
+    feed = line("a", 1, 1.0) + line("b", 1, 2.0) + line("a", 9, 1.0) + line("c", 8, 3.0)
+    _, before, _ = stream(tmp_path, feed, window=WINDOW)
+    with open_store(tmp_path, Smoothing(), window=WINDOW) as store:
+        engine = Engine(Smoothing(), NUMBERED, store)
+        assert engine.prune(silent_for=7) == ["b"]
+        assert engine.prune(silent_for=7) == []
+    after = kept(tmp_path, Smoothing(), window=WINDOW)
+    assert after == {unique_id: before[unique_id] for unique_id in ("a", "c")}
+    _, _, summary = stream(tmp_path, line("b", 10, 1.0) + line("c", 9, 1.0), window=WINDOW)
+    assert (summary.counts["unknown"], summary.counts["next"], summary.series) == (1, 1, 3)
+
+
+def test_who_looks_at_a_stream_leaves_its_dead_letters_alone(tmp_path):
+    stream(tmp_path, b"{\n" + line("a", 1, 1.0))
+    with (tmp_path / "dead_letters.ndjson").open("ab") as file:
+        file.write(b'{"line": "not committed yet"}\n')
+    with StateStore.look(tmp_path, fingerprint="smoothing-0.3", frequency=NUMBERED, state_size=3) as store:
+        Engine(Smoothing(), NUMBERED, store)
+    assert len(dead_letters(tmp_path)) == 2
+
+
+def test_the_vitals_name_the_series_that_lag(tmp_path):
+    feed = b"".join(line("a", ds, 1.0) for ds in range(10)) + line("b", 2, 1.0) + line("c", 8, None) + b"{\n"
+    stream(tmp_path, feed)
+    with open_store(tmp_path, Smoothing()) as store:
+        found = vitals(Engine(Smoothing(), NUMBERED, store, StreamingConfig(warming_steps=2)))
+    assert (found.series, found.warming, found.newest, found.lag_most, found.lag_median) == (3, 2, 9, 7, 1.0)
+    assert found.slowest == {"b": 2, "c": 8, "a": 9}
+    assert (found.counts["malformed"], found.dead, found.missing, found.forecasts) == (1, 1, 1, 12)
+    assert found.to_dict()["lines"] == 13
+
+
+def test_the_vitals_of_a_stream_that_has_seen_nothing_are_defined(tmp_path):
+    with open_store(tmp_path, Smoothing(), frequency=HOURLY) as store:
+        found = vitals(Engine(Smoothing(), HOURLY, store))
+    assert (found.series, found.newest, found.lag_most, found.slowest) == (0, None, 0, {})
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, [1, 2, 3]), (3600.0, [])])
+def test_a_pulse_is_told_no_more_often_than_was_asked(tmp_path, seconds, expected):
+    told: list[Vitals] = []
+    with open_store(tmp_path, Smoothing()) as store:
+        engine = Engine(Smoothing(), NUMBERED, store)
+        source = read_ndjson(io.BytesIO(b"".join(line("a", ds, 1.0) for ds in range(3))), NUMBERED, max_batch=1)
+        pulse = Pulse(told.append, seconds=seconds, coverage=lambda state: {"0.8": float(np.isfinite(state).all())})
+        stream_forecasts(source, engine, NdjsonSink(io.BytesIO(), NUMBERED), pulse=pulse)
+    assert [found.lines for found in told] == expected
+    assert all(found.coverage == {"0.8": 1.0} and found.rate > 0 for found in told)
