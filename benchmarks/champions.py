@@ -1,6 +1,6 @@
 """Champions and combinations of the baselines beside each of them alone, on the test parts of M4 and Tourism.
 
-    python benchmarks/champions.py [hourly weekly quarterly tourism] [--series 400] [--names naive,ses,arima]
+    python benchmarks/champions.py [hourly weekly quarterly tourism] [--series 400] [--names naive,ses,arima] [--fits FOLDER]
 
 Champions are chosen on nine origins, a quarter of the horizon apart, that end before the test part, by forecasters fitted before
 the first of them; then all are fitted again on the whole training part. Series too short for that are left out. Prints one JSON
@@ -56,16 +56,16 @@ def scored(made: Backtest, panel: Panel, season_length: int) -> Leaderboard:
     return rank(score(made, history=panel, actuals=actuals_matrix(some, panel), season_length=season_length))
 
 
-def measure(data: Path, group: str, series: int, names: tuple[str, ...]) -> dict[str, object]:
+def measure(data: Path, group: str, series: int, names: tuple[str, ...], fits: Path | None) -> dict[str, object]:
     training, whole = read_group(data, group, series)
     horizon, season = GROUPS[group][2], scale_season_length(training.frequency)
     ask = {"horizon": horizon, "quantiles": SCORE_QUANTILES}
     held = rolling_origins(training, 3 * horizon, horizon=horizon, stride=max(1, horizon // 4))
     config = BaselinesConfig(names=names, max_seconds_per_series=2)
-    before = [baseline.fit(training.drop_last(3 * horizon)) for baseline in make_baselines(config)]
+    before = [baseline.fit(training.drop_last(3 * horizon)) for baseline in make_baselines(config, cache=fits)]
     losses = paired_losses(scored(backtest(before, training, **ask, origins=held), training, season))
     table, expected = choose_champions(losses), expected_losses(losses)
-    fitted = {baseline.name: baseline.fit(training) for baseline in make_baselines(config)}
+    fitted = {baseline.name: baseline.fit(training) for baseline in make_baselines(config, cache=fits)}
     both = [Champions(table, fitted), Champions(table, fitted, is_combined=True)]
     origins = Origins(np.arange(len(training)), training.lengths)
     made = backtest([*fitted.values(), *both], whole, **ask, origins=origins)
@@ -93,9 +93,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("FORECASTER_DATA", "../shared/data")))
     parser.add_argument("--series", type=int, default=400)
     parser.add_argument("--names", default=NAMES)
+    parser.add_argument("--fits", type=Path, help="a folder where fits are kept")
     given = parser.parse_args()
     for group in given.groups:
-        print(json.dumps(measure(given.data, group, given.series, tuple(given.names.split(",")))), flush=True)
+        print(json.dumps(measure(given.data, group, given.series, tuple(given.names.split(",")), given.fits)), flush=True)
 
 
 if __name__ == "__main__":
