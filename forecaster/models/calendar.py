@@ -20,6 +20,8 @@ CYCLES = {"day": 1.0, "week": 7.0, "year": 365.25}  # days
 SLOTS = {"day": 1440, "week": 7, "year": 366}
 HARMONICS = 2
 DAYS_BEFORE_MONTH = np.array([0, 31, 60, 91, 121, 152, 182, 213, 244, 274, 305, 335])  # of a leap year: a date is a slot
+PAGE_DAYS, LONGEST_PAGE = 60.0, 2048
+LONGEST_SPAN = 4096  # of positions that are all worked out, also those in between that nobody asked for
 LONGEST_WITH_HOLIDAYS = 200.0  # days: every year has the same ones
 
 
@@ -51,11 +53,22 @@ class Calendar:
 
     def at(self, positions: Positions) -> Float32:
         """The phases and the holidays of positions [N, C]."""
+        if not len(positions):
+            return self._rows(positions)
+        page = int(positions[0]) // self._page_length
+        begin = page * self._page_length
+        if begin <= positions.min() and positions.max() < begin + self._page_length:
+            return _page_of(self, page)[positions - begin]
         return _each_once(self._rows, positions)
 
     def holidays(self, positions: Positions) -> Float32:
         """How many holidays positions [...] hold [...]: 0 or 1 up to days, more in weeks and months."""
         return _each_once(self._holidays, positions)
+
+    @cached_property
+    def _page_length(self) -> int:
+        """Positions whose rows are kept beside each other: a stream asks for the same ones again and again."""
+        return 1 if self.frequency.is_numbered else min(max(int(PAGE_DAYS / self.frequency.days), 1), LONGEST_PAGE)
 
     def _rows(self, positions: Positions) -> Float32:
         """Like `at`, for positions of which none comes twice."""
@@ -156,7 +169,17 @@ def _days(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
     return times.astype("datetime64[D]").astype(np.int64)
 
 
+@lru_cache(maxsize=64)
+def _page_of(calendar: Calendar, page: int) -> Float32:
+    """The rows of a page of positions [page length, C]."""
+    length = calendar._page_length
+    return calendar._rows(np.arange(page * length, (page + 1) * length))
+
+
 def _each_once(of: Callable[[Positions], Float32], positions: Positions) -> Float32:
     """`of` positions of any shape, worked out once for each of them."""
+    low, high = (int(positions.min()), int(positions.max())) if positions.size else (0, LONGEST_SPAN)
+    if high - low < LONGEST_SPAN:
+        return np.asarray(of(np.arange(low, high + 1))[positions - low])
     unique, inverse = np.unique(positions, return_inverse=True)
     return np.asarray(of(unique)[inverse.reshape(positions.shape)])

@@ -114,7 +114,9 @@ class Recurrent:
         order = np.argsort(panel.lengths, kind="stable")
         order = order[[len(rows_of[b]) > 0 for b in order]]
         for part, size in self._steps.cut(len(order), most=WINDOW_TILE):
-            self._remember_at(panel, features, walk.age, series=order[part], size=size, rows_of=rows_of, known=origins.known, into=state)
+            self._remember_at(
+                panel, features, walk.age, series=order[part], size=size, rows_of=rows_of, known=origins.known, into=state
+            )
         state[state[:, AGE] == 0, self.memory] = 0
         return state
 
@@ -206,16 +208,18 @@ class Recurrent:
             change = self._speak(part, base, leads[rows], size=size)
             change *= part[:, SPREAD, None, None]
             change += base[:, :, None]
-            values[rows] = self.scaler.restore(change, part[:, LOG] > 0)
+            restored = self.scaler.restore(change, part[:, LOG] > 0)
+            for q in range(len(self.quantiles)):
+                values[rows, :, q] = restored[:, :, q]
         values[state[:, AGE] == 0] = np.nan
         return values
 
     def _speak(self, state: State, base: Float32, leads: Float32, *, size: int) -> Float32:
         """Changes from the base [R, L], in spreads, for at most a tile of rows."""
-        sight = self.scaler.sight_from(state[:, : self.scaler.size], base)
+        sight = self.scaler.sight_parts(state[:, : self.scaler.size], base)
         with torch.inference_mode():
             memory = self.network.recall(filled(state[:, self.memory], size=size))
-            out = self.network.speak(memory, filled(sight, size=size), filled(leads, size=size))
+            out = self.network.speak(memory, filled(*sight, size=size), filled(leads, size=size))
         return np.asarray(out.numpy()[: len(state)])
 
     # -- beyond the horizon --------------------------------------------------------------------------------------------------

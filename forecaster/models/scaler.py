@@ -57,12 +57,12 @@ class Scaler:
     ring_size: int
     least_spread: float
 
-    @property
+    @cached_property
     def ring(self) -> int:
         """The column at which the ring begins."""
         return SEASONS + self.base.length
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many numbers of the state are the scaler's."""
         return self.ring + self.ring_size
@@ -78,10 +78,10 @@ class Scaler:
 
     def restore(self, v: NDArray[np.floating], log: NDArray[np.bool_]) -> Values:
         """Values [B, ...] in the unit of the data; `log` [B] says which series are in logarithms."""
-        values = v.astype(np.float64)
         if log.all():
-            np.minimum(np.maximum(values, -UTMOST_LOG, out=values), UTMOST_LOG, out=values)
+            values = np.clip(v, -UTMOST_LOG, UTMOST_LOG).astype(np.float64)
             return np.exp(values, out=values)
+        values = v.astype(np.float64)
         if log.any():
             values[log] = np.exp(np.ascontiguousarray(np.clip(values[log], -UTMOST_LOG, UTMOST_LOG)))
         return values
@@ -205,7 +205,7 @@ class Scaler:
         np.divide(numbers[ERROR], np.maximum(numbers[SPREAD], TINY), out=rows[2])
         self._context(numbers, size, into=rows[CONTEXT])
         rows[-1] = observed
-        return np.minimum(np.maximum(rows, -CLIP, out=rows), CLIP, out=rows)
+        return np.clip(rows, -CLIP, CLIP, out=rows)
 
     def _context(self, numbers: Float32, size: Float32, *, into: Float32) -> None:
         """The features that a head sees too [4, B]: they follow from the state alone."""
@@ -221,20 +221,18 @@ class Scaler:
 
     def sight(self, state: State, horizon: int) -> Float32:
         """What a head sees of the series [B, R + L + C]: the ring and the base against the level, then the context."""
-        return self.sight_from(state, self.base_forecast(state, horizon))
+        return np.concatenate(self.sight_parts(state, self.base_forecast(state, horizon)), axis=1)
 
-    def sight_from(self, state: State, base: Float32) -> Float32:
-        """`sight`, where what the base says of each lead is known [B, L]."""
+    def sight_parts(self, state: State, base: Float32) -> tuple[Float32, Float32]:
+        """Ring and base [B, R + L], and the context [B, C], of `sight`, where what the base says of each lead is known [B, L]."""
         numbers = state[:, :SEASONS].T.copy()
         size: Float32 = np.maximum(numbers[AMPLITUDE], TINY)
-        context = np.empty((len(range(*CONTEXT.indices(self.feature_count))), len(state)), dtype=np.float32)
-        self._context(numbers, size, into=context)
-        seen = np.concatenate([state[:, self.ring : self.size], base, context.T], axis=1)
-        near = seen[:, : -len(context)]
+        near = np.concatenate([state[:, self.ring : self.size], base], axis=1)
         near -= numbers[LEVEL, :, None]
         near /= size[:, None]
-        np.minimum(np.maximum(near, -CLIP, out=near), CLIP, out=near)
-        return seen
+        context = np.empty((len(range(*CONTEXT.indices(self.feature_count))), len(state)), dtype=np.float32)
+        self._context(numbers, size, into=context)
+        return np.clip(near, -CLIP, CLIP, out=near), context.T
 
 
 def scaler_for(panel: Panel, horizon: int) -> Scaler:
