@@ -76,7 +76,7 @@ def test_a_ladder_is_told_in_words_that_end_with_what_to_use(forecast: Forecast)
     assert done.exit_code == 0, done.output
     assert "macro: horizon 8 from 12 rolling origins of 3 series, seeds 1, 2, 3" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("* ")
-    assert "learn without the last 96 values of each series, which score them" in done.stderr
+    assert "smoothing, gru learn from 3 seeds each, without the last 96 values of each series" in done.stderr
 
 
 # -- going on ------------------------------------------------------------------------------------------------------------------

@@ -11,9 +11,7 @@ from forecaster.cli.app import FARTHEST, Json, mistakes_told
 
 
 def ablate(
-    config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="Such as configs/default.yaml; its cell and seed do not count.")
-    ],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Such as configs/default.yaml; its cell does not count.")],
     panel: Annotated[str, typer.Option(help="The panel to decide on.")],
     rungs: Annotated[str | None, typer.Option(help="Separated by commas, for example gru,gru_no_reset; all otherwise.")] = None,
     seeds: Annotated[int, typer.Option(min=3, help="Trainings of each rung; three or more.")] = 3,
