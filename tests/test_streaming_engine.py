@@ -1,6 +1,7 @@
 """The engine held against `warm_state`, however the feed is cut, stopped and sent again."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from forecaster.errors import DataError, StateError
 from forecaster.forecast import warm_state
 from forecaster.frequency import Frequency
 from forecaster.series import Panel
+from forecaster.streaming.arrivals import CodedIds, read_arrivals
 from forecaster.streaming.engine import FORECASTS, MISSING, NOT_FINITE, Engine, StreamingConfig
 from forecaster.streaming.sinks import NdjsonSink
 from forecaster.streaming.sources import read_ndjson, replay
@@ -412,3 +414,19 @@ def test_another_panel_is_not_taken_for_the_whole_one(tmp_path):
         stream_forecasts(replay(some_panel()), engine, NdjsonSink(io.BytesIO(), NUMBERED))
         with pytest.raises(StateError, match="not those that the state took in"):
             next(replay(some_panel(seed=4), committed=engine.progress.feed, is_whole=True))
+
+
+def test_ids_that_come_as_codes_are_the_series_that_their_names_say(tmp_path):
+    panel = some_panel()
+    with open_store(tmp_path / "coded", Smoothing()) as store:
+        engine = Engine(Smoothing(), NUMBERED, store)
+        for batch in replay(panel, max_batch=7):
+            assert isinstance(batch.ids, CodedIds)
+            engine.advance(batch)
+            engine.advance(read_arrivals([line(f"x{len(batch)}", 1, 1.0)], NUMBERED, first_line=1, feed=batch.feed))
+    with open_store(tmp_path / "named", Smoothing()) as store:
+        engine = Engine(Smoothing(), NUMBERED, store)
+        for batch in replay(panel, max_batch=7):
+            engine.advance(replace(batch, ids=list(batch.ids)))
+            engine.advance(read_arrivals([line(f"x{len(batch)}", 1, 1.0)], NUMBERED, first_line=1, feed=batch.feed))
+    assert kept(tmp_path / "coded", Smoothing()) == kept(tmp_path / "named", Smoothing())

@@ -14,7 +14,7 @@ which is checked. Any other feed may overlap with what was committed: within the
 again is a duplicate; what is older is too late, and a dead letter.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Literal
@@ -27,7 +27,7 @@ from forecaster.errors import DataError
 from forecaster.forecast import Forecast, State, Stepper, warm_state
 from forecaster.frequency import Frequency, Positions
 from forecaster.series import Panel, Values
-from forecaster.streaming.arrivals import Arrivals
+from forecaster.streaming.arrivals import Arrivals, CodedIds
 from forecaster.streaming.dead_letters import DeadLetters
 from forecaster.streaming.labels import Labels
 from forecaster.streaming.lateness import (
@@ -90,6 +90,8 @@ class Engine:
         steps = self.config.warming_steps
         self.warming_steps = warming_length(frequency) if steps is None else steps
         self._taken: _Taken | None = None
+        self._names: Sequence[str] | None = None  # of the feed's coded ids, and the slot of each: -1 for one without
+        self._slots_by_code = NO_POSITIONS
 
     @cached_property
     def dead_letters(self) -> DeadLetters:
@@ -163,6 +165,7 @@ class Engine:
         silent = [self.series.ids[slot] for slot in np.flatnonzero(is_silent)]
         if silent:
             self.series = self.series.select(np.flatnonzero(~is_silent))
+            self._names = None
             self.progress = replace(self.progress, series=len(self.series))
             self._store.snapshot(self.series, progress=self.progress, is_all=True)
         return silent
@@ -244,13 +247,25 @@ class Engine:
 
     def _slots_of(self, arrivals: Arrivals) -> tuple[Indices, list[str]]:
         """The slot of each observation, -1 where its series is not known and may not begin; and the ids that begin."""
+        ids = arrivals.ids
+        if isinstance(ids, CodedIds) and ids.names is self._names:
+            slots = self._slots_by_code[ids.codes]
+            if (slots >= 0).all():
+                return slots, []
+        slots, new = self._slots_by_name(ids)
+        if isinstance(ids, CodedIds):
+            self._names = ids.names
+            self._slots_by_code = np.array([self.series.slots.get(name, -1) for name in ids.names], dtype=np.int64)
+        return slots, new
+
+    def _slots_by_name(self, ids: Sequence[str]) -> tuple[Indices, list[str]]:
         known = self.series.slots
-        new = [unique_id for unique_id in dict.fromkeys(arrivals.ids) if unique_id not in known]
+        new = [unique_id for unique_id in dict.fromkeys(ids) if unique_id not in known]
         if new and self.config.unknown == "refuse":
-            return np.array([known.get(unique_id, -1) for unique_id in arrivals.ids], dtype=np.int64), []
+            return np.array([known.get(unique_id, -1) for unique_id in ids], dtype=np.int64), []
         if new:
             self.series.add(new, self.stepper.initial_state(len(new)))
-        return np.fromiter(map(known.__getitem__, arrivals.ids), dtype=np.int64, count=len(arrivals)), new
+        return np.fromiter(map(known.__getitem__, ids), dtype=np.int64, count=len(ids)), new
 
     def _classify(self, slots: Indices, positions: Positions, y: Values) -> NDArray[np.int8]:
         return classify_arrivals(
@@ -285,7 +300,7 @@ class Engine:
             index, origins, counts, values = (np.concatenate(column) for column in zip(*parts, strict=True))
             order = np.argsort(index)
             index, origins, counts, values = index[order], origins[order], counts[order], values[order]
-        ids = tuple([arrivals.ids[i] for i in index.tolist()])
+        ids = tuple(arrivals.ids) if len(index) == len(arrivals) else tuple([arrivals.ids[i] for i in index.tolist()])
         forecast = Forecast(ids, origins, self.stepper.quantiles, values, self.frequency, {})
         return LiveForecast(forecast, counts, counts < self.warming_steps)
 
