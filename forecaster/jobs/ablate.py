@@ -270,7 +270,6 @@ def write_recommended(config: Config, rung: str, path: Path) -> None:
 
 
 def _told(exam: Exam, panel_name: str, rungs: Sequence[str], seeds: int) -> str:
-    return (
-        f"{panel_name}: {len(exam.panel):,} series, horizon {exam.horizon}; {', '.join(rungs)} learn from {seeds} seeds each, without "
-        f"the last {exam.holdout} values of each series, which score them"
-    )
+    learn = f"{', '.join(rungs)} learn from {seeds} seeds each"
+    held_back = f"without the last {exam.holdout} values of each series, which score them"
+    return f"{panel_name}: {len(exam.panel):,} series, horizon {exam.horizon}; {learn}, {held_back}"
