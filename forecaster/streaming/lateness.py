@@ -19,7 +19,7 @@ NEVER = np.iinfo(np.int64).min  # the last position of a series of which nothing
 MOST_MISSING_STEPS = 10_000
 LEAST_MISSING_STEPS = 50
 NUMBERED_MISSING_STEPS = 1_000
-LONGEST_WINDOW = 32
+LONGEST_WINDOW, NUMBERED_WINDOW = 32, 24
 
 
 class Arrival(IntEnum):
@@ -96,12 +96,12 @@ def classify_arrivals(
 
 
 def revision_length(frequency: Frequency) -> int:
-    """How many of the last positions may still change, unless the user says: a season, at most 32.
+    """How many of the last positions may still change, unless the user says: a season, at most 32; of numbered steps 24.
 
     >>> revision_length(Frequency("h")), revision_length(Frequency("5min")), revision_length(Frequency("YS"))
     (24, 32, 1)
     """
-    return min(frequency.season_length, LONGEST_WINDOW)
+    return NUMBERED_WINDOW if frequency.is_numbered else min(frequency.season_length, LONGEST_WINDOW)
 
 
 def explain_refusal(arrival: Arrival, label: str | int, last_label: str | int, ahead: int, *, max_gap: int, window: int) -> str:
