@@ -1,8 +1,14 @@
 """Axes of time and of values, drawn alike in every picture."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
@@ -61,3 +67,13 @@ def clean(axes: Axes, *, ink: str = INK, pale: str = PALE, grid: str = GRID, siz
     axes.tick_params(colors=ink, labelsize=size, length=3, width=0.8)
     axes.xaxis.get_offset_text().set(fontsize=size, color=ink)  # the year, where ticks are days
     axes.margins(x=0.01)
+
+
+@contextmanager
+def names_as_they_are(figure: Figure) -> Iterator[None]:
+    """While this lasts, the figure is drawn with words that are no mathematics, and letters that a font lacks are no alarm."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield

@@ -19,7 +19,7 @@ from forecaster.errors import ConfigError, DataError
 from forecaster.evaluation.leaderboard import Leaderboard
 from forecaster.forecast import Forecast
 from forecaster.frequency import Frequency, Positions
-from forecaster.report.axes import INK, PALE, clean, label_time, label_values, time_axis, values_at
+from forecaster.report.axes import INK, PALE, clean, label_time, label_values, names_as_they_are, time_axis, values_at
 from forecaster.series import Panel, Values
 
 BLUE = "#0072B2"
@@ -111,7 +111,7 @@ def save_chart(figure: Figure, path: Path) -> Path:
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
     try:
-        with rc_context({"svg.hashsalt": "forecaster"}):
+        with rc_context({"svg.hashsalt": "forecaster"}), names_as_they_are(figure):
             figure.savefig(beside, format=suffix[1:], dpi=DOTS_PER_INCH, metadata=metadata, facecolor="white")
         beside.replace(path)
     finally:

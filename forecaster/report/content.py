@@ -72,10 +72,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Words:
-    """A paragraph; a command beside it is what would fill the gap that it speaks of."""
+    """A paragraph; a command beside it is what would fill the gap that it speaks of, and a lead is what the section says."""
 
     text: str
     command: str = ""
+    is_lead: bool = False
     kind: Literal["words"] = "words"
 
 

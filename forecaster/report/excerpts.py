@@ -41,13 +41,14 @@ class Case:
     fans: tuple[Fan, ...]
     quantiles: tuple[float, ...]
 
-    def median(self, fan: Fan) -> Values:
-        """The point forecast [L]."""
-        return np.asarray(fan.values[:, self.quantiles.index(0.5)])
+    def quantile(self, fan: Fan, quantile: float) -> Values:
+        """One quantile [L] of a forecast."""
+        return np.asarray(fan.values[:, self.quantiles.index(quantile)])
 
-    def quantile(self, fan: Fan, quantile: float) -> Values | None:
-        """One quantile [L] of a forecast, None where it was not asked for."""
-        return fan.values[:, self.quantiles.index(quantile)] if quantile in self.quantiles else None
+    @property
+    def bands(self) -> tuple[tuple[float, float], ...]:
+        """The two widest central intervals, by their quantiles, the wider one first."""
+        return central_pairs(self.quantiles)[:2]
 
 
 def telling_series(by_series: pd.DataFrame, ours: str, measure: str) -> dict[str, tuple[str, float]]:
@@ -111,7 +112,7 @@ def calibration(path: Path, forecasters: Sequence[str]) -> pd.DataFrame:
     """
     file = pq.ParquetFile(path)
     quantiles = quantiles_of(file.schema_arrow.names)
-    pairs = [(low, high) for low in quantiles for high in quantiles if low < 0.5 and abs(low + high - 1) < 1e-9]
+    pairs = central_pairs(quantiles)
     counts = {name: np.zeros((len(pairs), 3)) for name in forecasters}
     columns = ["forecaster", "y", *(quantile_column(q) for pair in pairs for q in pair)]
     for batch in file.iter_batches(columns=columns):
@@ -139,6 +140,15 @@ def by_turn(by_origin: pd.DataFrame, measure: str) -> pd.DataFrame:
     frame = by_origin.assign(turn=(turns - 1) // at_once + 1)
     grouped = frame.groupby(["forecaster", "turn"], sort=False)
     return grouped.agg(first=("origin", "min"), last=("origin", "max"), score=(measure, "mean")).reset_index()
+
+
+def central_pairs(quantiles: Sequence[float]) -> tuple[tuple[float, float], ...]:
+    """Quantiles that lie as far on both sides of the median, the widest pair first.
+
+    >>> central_pairs((0.05, 0.1, 0.5, 0.9, 0.95))
+    ((0.05, 0.95), (0.1, 0.9))
+    """
+    return tuple((low, high) for low in sorted(quantiles) for high in quantiles if low < 0.5 and abs(low + high - 1) < 1e-9)
 
 
 def quantiles_of(columns: Sequence[str]) -> tuple[float, ...]:

@@ -5,7 +5,6 @@ matplotlib draws with stand-ins (`INK`, `OURS`, …), which become CSS variables
 
 import io
 import re
-import warnings
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
@@ -13,7 +12,8 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+
+from forecaster.report.axes import names_as_they_are
 
 PIXELS_PER_INCH = 72  # what matplotlib takes an SVG's unit for
 
@@ -49,14 +49,11 @@ class Drawing:
 
     def to_svg(self, name: str, label: str) -> Markup:
         """The drawing as an element of a page, where no other drawing has that name; a screen reader says the label."""
-        for text in self.figure.findobj(Text):
-            text.set_parse_math(False)
         with (
             io.StringIO() as file,
             rc_context({"svg.fonttype": "none", "svg.hashsalt": "forecaster"}),
-            warnings.catch_warnings(),
+            names_as_they_are(self.figure),
         ):
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the browser has other fonts
             self.figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
             root = ElementTree.fromstring(file.getvalue())
         for parent in list(root.iter()):

@@ -19,13 +19,13 @@ from forecaster.series import Values
 
 NARROW, SLIM = 372.0, 304.0  # pixels: two and three pictures to a row; one, on a phone
 SIZE = 11.5  # of letters
-FANS = ((0.025, 0.975, 0.16), (0.1, 0.9, 0.26))
+OPACITIES = (0.16, 0.26)  # of the wider band, and of the one in it
 GAP = 0.062  # of the height, between two direct labels
 
 
-def fan_picture(case: Case, frequency: Frequency) -> Drawing:
+def fan_picture(case: Case, frequency: Frequency, *, width: float = SLIM) -> Drawing:
     """What was known, what was said with its intervals, what came."""
-    drawing = Drawing.of(SLIM, 216)
+    drawing = Drawing.of(width, 216)
     axes = drawing.figure.subplots()
     axes.plot(time_axis(frequency, case.past), case.history, color=MUTED, linewidth=1.2, solid_capstyle="round")
     for fan in case.fans:
@@ -33,13 +33,11 @@ def fan_picture(case: Case, frequency: Frequency) -> Drawing:
             time_axis(frequency, fan.positions),
             3.5 if len(fan.positions) == 1 else 0.0,
         )  # a line of one value has no length
-        for low, high, opacity in FANS:
-            lower, upper = case.quantile(fan, low), case.quantile(fan, high)
-            if lower is not None and upper is not None:
-                axes.fill_between(at, lower, upper, color=OURS, alpha=opacity, linewidth=0)
+        for (low, high), opacity in zip(case.bands, OPACITIES, strict=False):
+            axes.fill_between(at, case.quantile(fan, low), case.quantile(fan, high), color=OURS, alpha=opacity, linewidth=0)
         if fan.rival is not None:
             axes.plot(at, fan.rival, color=RIVAL, linewidth=1.3, linestyle=(0, (4, 1.6)), marker="o", markersize=dot)
-        axes.plot(at, case.median(fan), color=OURS, linewidth=2, solid_capstyle="round", marker="o", markersize=dot)
+        axes.plot(at, case.quantile(fan, 0.5), color=OURS, linewidth=2, solid_capstyle="round", marker="o", markersize=dot)
         axes.plot(at, fan.actuals, color=INK, linewidth=0, marker="o", markersize=2.6)
         start = axes.convert_xunits(time_axis(frequency, fan.positions[:1] - 1))[0]  # type: ignore[no-untyped-call]
         axes.axvline(start, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
@@ -54,11 +52,12 @@ def _tell_fans(drawing: Drawing, axes: Axes, case: Case, frequency: Frequency) -
     for fan in case.fans:
         around = np.arange(fan.positions[0] - 1, fan.positions[-1] + 2)
         places = np.asarray(axes.convert_xunits(time_axis(frequency, around)), dtype=np.float64)  # type: ignore[no-untyped-call]
-        edges, median = (places[1:] + places[:-1]) / 2, case.median(fan)
-        lower, upper = case.quantile(fan, 0.1), case.quantile(fan, 0.9)
+        edges, median = (places[1:] + places[:-1]) / 2, case.quantile(fan, 0.5)
         for k, time in enumerate(told_times(frequency, fan.positions)):
             said = [time, f"forecast {number(median[k])}"]
-            said += [f"80 %: {number(lower[k])} to {number(upper[k])}"] if lower is not None and upper is not None else []
+            for low, high in case.bands[-1:]:
+                lower, upper = case.quantile(fan, low)[k], case.quantile(fan, high)[k]
+                said.append(f"{100 * (high - low):g} %: {number(lower)} to {number(upper)}")
             said += [f"rival {number(fan.rival[k])}"] if fan.rival is not None else []
             drawing.tell(axes, edges[k], edges[k + 1], "\n".join([*said, f"actual {number(fan.actuals[k])}"]))
 
@@ -177,13 +176,13 @@ def dots_picture(
         axes.plot(
             value, place, "o", markersize=8, markeredgewidth=1.8, color=colour, markerfacecolor=colour if name in best else PAGE
         )
-        told = f"{100 * value:+.1f} %" if is_share else number(value)
+        told = signed(value) if is_share else number(value)
         right = max(value, high) if name in spans else value
         weight = "bold" if name == ours else "normal"
         axes.annotate(
             told, (right, place), (9, 0), textcoords="offset points", va="center", fontsize=SIZE, color=INK, weight=weight
         )
-        span = f"\n{100 * low:+.1f} % to {100 * high:+.1f} %" if name in spans else ""
+        span = f"\n{signed(low)} to {signed(high)}" if name in spans else ""
         drawing.tell(axes, place - 0.5, place + 0.5, f"{name} {told}{span}", is_row=True)
     axes.set_yticks(range(len(values)), list(values))
     axes.set_ylim(len(values) - 0.4, -0.6)
@@ -222,6 +221,16 @@ def bars_picture(counts: Mapping[str, int], *, ours: str, what: str) -> Drawing:
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_xlabel(what, fontsize=SIZE, color=MUTED)
     return drawing
+
+
+def signed(share: float) -> str:
+    """A share in per cent with its sign; nothing has none.
+
+    >>> signed(0.05), signed(-0.0001), signed(-0.2)
+    ('+5.0 %', '0.0 %', '-20.0 %')
+    """
+    told = f"{100 * share:+.1f} %"
+    return told if told.strip("+-") != "0.0 %" else "0.0 %"
 
 
 def number(value: float) -> str:

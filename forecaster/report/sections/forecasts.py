@@ -7,12 +7,10 @@ import pandas as pd
 
 from forecaster.report.content import Block, Picture, Section, Table, Words
 from forecaster.report.excerpts import Case, by_turn, calibration, read_case, telling_series, told_times
-from forecaster.report.pictures import calibration_picture, fan_picture, lines_picture, number
+from forecaster.report.pictures import NARROW, SLIM, calibration_picture, fan_picture, lines_picture, number
 from forecaster.report.sections.leaderboard import NAMES, drawn_names, percent, short_names
 from forecaster.report.subject import Evaluation, Subject
 from forecaster.series import Values
-
-BOUNDS = (0.025, 0.1, 0.5, 0.9, 0.975)
 
 
 def series(subject: Subject) -> Section | None:
@@ -21,33 +19,41 @@ def series(subject: Subject) -> Section | None:
     if judged is None:
         return None
     rival, measure = judged.rival(subject.ours), judged.series_measure
-    blocks: list[Block] = []
-    for name, (unique_id, score) in telling_series(judged.by_series, subject.ours, measure).items():
+    telling = telling_series(judged.by_series, subject.ours, measure)
+    blocks, bands = list[Block](), ""
+    for name, (unique_id, score) in telling.items():
         case = read_case(judged.path("forecasts"), subject.panel, unique_id, ours=subject.ours, rival=rival)
         if case is not None:
-            badge = f"{name} · {NAMES[measure]} {number(score)}"
-            blocks.append(_case_picture(f"series-{name}", case, subject, rival=rival, badge=badge))
+            badge = f"{name + ' · ' if len(telling) > 1 else ''}{NAMES[measure]} {number(score)}"
+            bands = " and ".join(f"{100 * (high - low):g} %" for low, high in reversed(case.bands))
+            width = SLIM if len(telling) > 1 else NARROW
+            blocks.append(_case_picture(f"series-{name}", case, subject, rival=rival, badge=badge, width=width))
     if not blocks:
         return None
-    told = f"Line: median of {subject.ours}; bands: its 80 % and 95 % intervals; dots: what came"
-    told += f"; dashed: {rival}" if rival else ""
-    told += f". Best, typical and worst by the {NAMES[measure]} of {subject.ours}"
-    words = Words(f"{told}. Each forecast starts at a dotted line and knows nothing after it.")
+    told = f"Line: median of {subject.ours}; " + (f"bands: its {bands} intervals; " if bands else "") + "dots: what came"
+    told += f"; dashed: {rival}." if rival else "."
+    told += f" {', '.join(telling).capitalize()} by the {NAMES[measure]} of {subject.ours}." if len(telling) > 1 else ""
+    words = Words(f"{told} Each forecast starts at a dotted line and knows nothing after it.")
     return Section("series", "Forecasts beside what came", (words, *blocks))
 
 
-def _case_picture(name: str, case: Case, subject: Subject, *, rival: str | None, badge: str) -> Picture:
-    rows = []
+def _case_picture(name: str, case: Case, subject: Subject, *, rival: str | None, badge: str, width: float) -> Picture:
+    rows, shown = [], sorted({0.5, *(q for band in case.bands for q in band)})
     for fan in case.fans:
-        bounds = [case.quantile(fan, q) for q in BOUNDS]
+        bounds = [case.quantile(fan, q) for q in shown]
         for k, time in enumerate(told_times(subject.panel.frequency, fan.positions)):
-            said = [number(bound[k]) if bound is not None else "–" for bound in bounds]
+            said = [number(bound[k]) for bound in bounds]
             other = [number(fan.rival[k]) if fan.rival is not None else "–"] if rival else []
             rows.append([time, number(fan.actuals[k]), *said, *other])
-    titles = ["time", "actual", *("median" if q == 0.5 else f"{100 * q:g} %" for q in BOUNDS), *([rival] if rival else [])]
+    titles = ["time", "actual", *("median" if q == 0.5 else f"{100 * q:g} %" for q in shown), *([rival] if rival else [])]
     frequency = subject.panel.frequency
     return Picture.of(
-        name, case.unique_id, lambda: fan_picture(case, frequency), caption="", table=Table.of(titles, rows), badge=badge
+        name,
+        case.unique_id,
+        lambda: fan_picture(case, frequency, width=width),
+        caption="",
+        table=Table.of(titles, rows),
+        badge=badge,
     )
 
 
@@ -127,7 +133,8 @@ def calibrated(subject: Subject) -> Section | None:
     shares = ("nominal", "achieved", "below", "above")
     rows = [
         [str(row["forecaster"]), *(percent(row[share]) for share in shares), f"{row['pairs']:,}"]
-        for row in frame.sort_values(["forecaster", "nominal"]).to_dict("records")
+        for part in parts.values()
+        for row in part.to_dict("records")
     ]
     ours, scored = names[subject.ours], judged.row(subject.ours).get("pairs") or 0
     told = [_kept(subject.ours, *curves[ours])] if ours in curves else []

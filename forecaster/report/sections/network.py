@@ -7,7 +7,7 @@ import numpy as np
 
 from forecaster.report.content import Block, Picture, Section, Table, Words
 from forecaster.report.excerpts import told_times
-from forecaster.report.pictures import dots_picture, number
+from forecaster.report.pictures import dots_picture, number, signed
 from forecaster.report.strips import half_lives_picture, strip_picture
 from forecaster.report.subject import Gates, Inside, Subject
 
@@ -72,14 +72,14 @@ def _half_lives(inside: Inside, subject: Subject) -> list[Block]:
         steps, alpha = (
             float(np.quantile(part, at, method="lower")) for part, at in ((inside.half_lives, q), (inside.alphas, 1 - q))
         )
-        rows.append([f"{100 * q:g} %", number(steps) if math.isfinite(steps) else "∞", number(alpha)])
+        rows.append([f"{100 * q:g} %", f"{steps:.2f}" if math.isfinite(steps) else "∞", number(alpha)])
     seasons, longest = subject.panel.frequency.season_lengths, float(min(finite.max(), 4096))
     middle = float(np.median(inside.half_lives))
     picture = Picture.of(
         "half-lives",
         "How fast units forget",
         lambda: half_lives_picture(inside.half_lives, seasons=seasons, longest=longest),
-        caption=f"Half of the {len(inside.half_lives):,} units forget half of what they hold within {number(middle)} steps.",
+        caption=f"Half of the {len(inside.half_lives):,} units forget half of what they hold within {middle:.2g} steps.",
         table=Table.of(("units up to", "half-life in steps", "alpha"), rows),
     )
     of = f" Counted over {inside.series:,} of {len(subject.panel):,} series." if inside.series < len(subject.panel) else ""
@@ -94,7 +94,7 @@ def ladder(subject: Subject) -> Section:
         command = f"forecast ablate {subject.path}/config.yaml --panel {subject.facts['panel']}"
         again = f"forecast report {subject.run} --ablation FOLDER"
         return Section("ladder", "The ladder", (Words(text, command), Words("Then make this page again:", again)))
-    blocks: list[Block] = [Words(str(found["answer"]))]
+    blocks: list[Block] = [Words(str(found["answer"]), is_lead=True)]
     if found.get("panel_fingerprint") != subject.facts["panel_fingerprint"]:
         blocks.append(Words(f"The experiment was made on another panel, {found.get('panel')} {found.get('panel_fingerprint')}."))
     blocks += [_ladder_picture(found), _ladder_table(found, subject)]
@@ -111,7 +111,7 @@ def _ladder_picture(found: Any) -> Picture:
         if row["gain_on_best"]["low"] is not None and row["forecaster"] != found.get("best")
     }
     best = [str(row["forecaster"]) for row in rows if row.get("in_confidence_set")]
-    told = [[name, f"{100 * value:+.1f} %", *_span(spans.get(name))] for name, value in values.items()]
+    told = [[name, signed(value), *_span(spans.get(name))] for name, value in values.items()]
     seeds, confidence = len(found.get("seeds", ())), 100 * float(found.get("confidence", 0.95))
     return Picture.of(
         "rungs",
@@ -131,7 +131,7 @@ def _ladder_picture(found: Any) -> Picture:
 
 
 def _span(span: tuple[float, float] | None) -> list[str]:
-    return [f"{100 * end:+.1f} %" for end in span] if span else ["–", "–"]
+    return [signed(end) for end in span] if span else ["–", "–"]
 
 
 def _ladder_table(found: Any, subject: Subject) -> Table:
