@@ -5,6 +5,7 @@ that was copied and cut to nothing is read from its beginning again. Lines that 
 are lost: rename rather than copy.
 """
 
+import glob
 import os
 import time
 import zlib
@@ -17,8 +18,11 @@ from forecaster.errors import DataError, StateError
 from forecaster.streaming.lines import CHUNK_BYTES, POLL_SECONDS
 from forecaster.streaming.live import FeedPosition
 
-HEAD_BYTES = 1024  # by which a file is known
+HEAD_BYTES = 1024  # by which a file of lines is known
+TABLE_BYTES = 1 << 16  # by which a table is: much of its beginning is the schema
 LONGEST_HEADER = 1 << 16
+FOLLOW_SECONDS = 0.02  # how soon what is appended is seen
+COMPRESSED = (".gz", ".xz", ".zst", ".bz2")
 
 
 class FeedFile:
@@ -30,11 +34,11 @@ class FeedFile:
     def __init__(self, path: Path, *, offset: int = 0, follow: Path | None = None) -> None:
         self.path, self.start, self.is_cut_to_nothing = path, offset, False
         self._at, self._follow = offset, follow
-        self._head = b""
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise DataError(f"the feed {path} cannot be read ({error.strerror}). Name a file that is there.") from error
+        self._head = os.pread(self._descriptor, min(offset, HEAD_BYTES), 0)
 
     def __enter__(self) -> "FeedFile":
         return self
@@ -44,9 +48,9 @@ class FeedFile:
 
     def wait(self, seconds: float) -> bool:
         """Whether there are bytes, or the file has ended."""
-        if self._follow is None or self._size() > self._at or self._has_ended(self._follow):
+        if self._follow is None or self._has_ended(self._follow) or self._size() > self._at:
             return True
-        time.sleep(seconds)
+        time.sleep(min(seconds, FOLLOW_SECONDS))
         return False
 
     def read(self) -> bytes:
@@ -65,8 +69,8 @@ class FeedFile:
         return replace(seen, offset=offset, token=self._token(self._head))
 
     def token(self) -> str:
-        """What the file is known by, if it is there as a whole."""
-        return self._token(os.pread(self._descriptor, HEAD_BYTES, 0))
+        """What a table is known by."""
+        return self._token(os.pread(self._descriptor, TABLE_BYTES, 0))
 
     def _token(self, head: bytes) -> str:
         return f"file:{os.fstat(self._descriptor).st_ino}:{len(head)}:{zlib.crc32(head)}"
@@ -74,6 +78,11 @@ class FeedFile:
     def first_line(self) -> bytes:
         """The first line of the file."""
         return os.pread(self._descriptor, LONGEST_HEADER, 0).split(b"\n")[0]
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the file has this name by now."""
+        here, there = os.fstat(self._descriptor), path.stat()
+        return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
     def is_it(self, committed: FeedPosition) -> bool:
         """Whether the committed position lies in this file: its first bytes are the same, and it is long enough."""
@@ -89,15 +98,14 @@ class FeedFile:
 
     def _has_ended(self, path: Path) -> bool:
         """Whether a file with something in it has taken this one's place, or this one begins anew."""
-        here = os.fstat(self._descriptor)
-        if here.st_size < self._at or os.pread(self._descriptor, len(self._head), 0) != self._head:
+        size = self._size()
+        if size < self._at or os.pread(self._descriptor, len(self._head), 0) != self._head:
             self.is_cut_to_nothing = True
             return True
         try:
-            there = path.stat()
+            return size == self._at and path.stat().st_size > 0 and not self.is_at(path) and self._size() == size
         except OSError:  # between two names
             return False
-        return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) and there.st_size > 0 and here.st_size == self._at
 
 
 def feed_files(
@@ -116,52 +124,55 @@ def feed_files(
     """
     if not committed.token or is_another:
         committed = FeedPosition()
-    chain = _chain(path, committed, follow=follow)
+    at = _where_left(path, committed, follow=follow) if committed.token else path
     while not should_stop():
-        at = next(chain, path)
         while follow and not at.exists() and not should_stop():
             time.sleep(POLL_SECONDS)
         if should_stop():
             return
-        with FeedFile(at, offset=committed.offset, follow=path if follow and at == path else None) as file:
+        with FeedFile(at, offset=committed.offset, follow=path if follow else None) as file:
             yield file
-        committed = FeedPosition()
+            at = _next_after(path, file)
         if not follow:
             return
+        committed = FeedPosition()
 
 
-def _chain(path: Path, committed: FeedPosition, *, follow: bool) -> Iterator[Path]:
-    """The file in which the committed position lies, and those that took its place since."""
-    if not committed.token:
-        return
-    rotated = sorted(_rotated(path), key=lambda sibling: sibling.stat().st_mtime_ns) if follow else []
-    found = [sibling for sibling in [path, *rotated] if sibling.exists() and _holds(sibling, committed)]
-    found.sort(key=lambda sibling: _parts(committed.token)[:1] != (sibling.stat().st_ino,))
+def _where_left(path: Path, committed: FeedPosition, *, follow: bool) -> Path:
+    """The file in which the committed position lies: the one of that name, or one that was rotated since."""
+    candidates = [path, *_rotated(path)] if follow else [path]
+    found = [candidate for candidate in candidates if (candidate.exists() or not follow) and _holds(candidate, committed)]
     if not found:
         raise another_file(path, committed)
-    yield found[0]
-    if found[0] != path:
-        yield from rotated[rotated.index(found[0]) + 1 :]
+    same_inode = [candidate for candidate in found if _parts(committed.token)[:1] == (candidate.stat().st_ino,)]
+    return (same_inode or found)[0]
+
+
+def _next_after(path: Path, file: FeedFile) -> Path:
+    """The file that took the place of another one, which may have been rotated in its turn."""
+    rotated = _rotated(path)
+    behind = [n for n, sibling in enumerate(rotated) if file.is_at(sibling)]
+    return rotated[behind[0] + 1] if behind and behind[0] + 1 < len(rotated) else path
 
 
 def another_file(path: Path, committed: FeedPosition) -> StateError:
     """What to say of a file in which the committed position does not lie."""
     if not _parts(committed.token):
         return StateError(
-            f"the state has taken in another feed ({committed.token}) than {path}. Go on with that one, or say that this feed is "
-            "a new one, to read it from its beginning."
+            f"the state has taken in another feed ({committed.token}) than {path}. Go on with that one, or pipe this one "
+            "in, to read it from its beginning."
         )
     return StateError(
         f"{path} is not the file that the state has taken in up to {committed.offset:,}: its first bytes differ, or it is "
-        f"shorter, and no rotated {path.name}.* beside it is that file. Give that file to go on with it, or say that this feed "
-        "is a new one, to read it from its beginning."
+        f"shorter, and no rotated {path.name}.* beside it is that file. Give that file to go on with it, or pipe this one in, to "
+        "read it from its beginning."
     )
 
 
 def _rotated(path: Path) -> list[Path]:
-    """Files beside that bear the name with something after it, such as feed.ndjson.1; none that is compressed."""
-    names = path.parent.glob(f"{path.name}[.-]*")
-    return [name for name in names if name.is_file() and name.suffix not in (".gz", ".xz", ".zst", ".bz2")]
+    """Files beside that bear the name with something after it, such as feed.ndjson.1, the oldest first; none is compressed."""
+    names = [name for name in path.parent.glob(f"{glob.escape(path.name)}[.-]*") if name.suffix not in COMPRESSED]
+    return sorted((name for name in names if name.is_file()), key=lambda name: name.stat().st_mtime_ns)
 
 
 def _holds(path: Path, committed: FeedPosition) -> bool:

@@ -3,12 +3,12 @@
 import os
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, Protocol
 
 import orjson
 
-from forecaster.streaming.arrivals import LONGEST_LINE
+from forecaster.streaming.arrivals import LONGEST_LINE, Fields, read_json_lines
 
 CHUNK_BYTES = 1 << 17
 POLL_SECONDS = 0.1  # how soon a stop is noticed while the feed is silent
@@ -22,6 +22,38 @@ class ByteFeed(Protocol):
 
     def read(self) -> bytes:
         """The next bytes; none at the end."""
+
+
+class LineFormat(Protocol):
+    """How a line is an observation."""
+
+    def begin(self, line: bytes) -> None:
+        """Take note of the first line of a feed, which is read as well."""
+
+    def read(self, lines: Sequence[bytes], *, first_line: int) -> Fields:
+        """What lines say."""
+
+    def is_whole_line(self, line: bytes) -> bool:
+        """Whether a last line that has no newline is whole."""
+
+
+class JsonLines:
+    """A JSON object a line."""
+
+    def begin(self, line: bytes) -> None:
+        """Nothing: the first line is like the others."""
+
+    def read(self, lines: Sequence[bytes], *, first_line: int) -> Fields:
+        """What lines say."""
+        return read_json_lines(lines, first_line=first_line)
+
+    def is_whole_line(self, line: bytes) -> bool:
+        """Whether it is JSON."""
+        try:
+            orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return False
+        return True
 
 
 class StreamBytes:
@@ -56,7 +88,7 @@ class LineBatches:
 
     Only the first `LONGEST_LINE + 1` bytes of a line are kept, so that a stream without newlines does not fill the memory.
     Once iterated, `cut_off` holds the beginning of a line that never ended, and `has_ended` tells whether the feed did, or a stop
-    was asked for. A last line without a newline counts if `is_whole_line` says so.
+    was asked for. `form` takes note of the first line, and says whether a last one without a newline counts.
     """
 
     def __init__(
@@ -66,14 +98,15 @@ class LineBatches:
         max_batch: int,
         max_latency_ms: float,
         should_stop: Callable[[], bool],
-        is_whole_line: Callable[[bytes], bool] | None = None,
+        form: LineFormat | None = None,
     ) -> None:
         self.cut_off, self.has_ended = b"", False
         self._feed: ByteFeed = stream if hasattr(stream, "wait") else StreamBytes(stream)
         self._max_batch = max_batch
         self._max_latency = max_latency_ms / 1000
         self._should_stop = should_stop
-        self._is_whole_line = is_whole_line or is_json
+        self._form = form or JsonLines()
+        self._has_begun = False
         self._lines: list[bytes] = []
         self._dropped = 0  # bytes of the line that is cut off, beyond those that are kept
 
@@ -93,7 +126,7 @@ class LineBatches:
                 yield self._take(self._max_batch)
             if self._lines and time.monotonic() >= deadline:
                 yield self._take(len(self._lines))
-        if self.has_ended and self._is_whole_line(self.cut_off):
+        if self.has_ended and self._form.is_whole_line(self.cut_off):
             self._lines.append(self.cut_off)
             self.cut_off = b""
         while self._lines:
@@ -110,6 +143,9 @@ class LineBatches:
         self.cut_off = whole.pop()
         self._dropped = size - len(self.cut_off) if not whole else 0
         self._lines.extend(whole)
+        if whole and not self._has_begun:
+            self._has_begun = True
+            self._form.begin(whole[0])
 
     def _take(self, count: int) -> list[bytes]:
         batch, self._lines = self._lines[:count], self._lines[count:]
@@ -125,12 +161,3 @@ def size_of(lines: list[bytes]) -> int:
     """How many bytes lines took up in their feed, newlines included."""
     size = sum(map(len, lines)) + len(lines)
     return size + sum(line.size - len(line) for line in lines if type(line) is OverlongLine)
-
-
-def is_json(line: bytes) -> bool:
-    """Whether a line that has no end is whole."""
-    try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return False
-    return True

@@ -4,17 +4,17 @@ A source yields micro-batches and says with each how far the feed was taken in. 
 beginning each time: what was committed is then passed over, after a checksum has shown that it is the same feed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from forecaster.frequency import Frequency
-from forecaster.streaming.arrivals import Arrivals, Fields, nothing, place, read_json_lines
+from forecaster.streaming.arrivals import Arrivals, nothing, place
 from forecaster.streaming.committed import begin_at, check_end, check_passed, move_on
 from forecaster.streaming.dates import Dates
 from forecaster.streaming.follow import feed_files
 from forecaster.streaming.lateness import Arrival, DeadLetter
-from forecaster.streaming.lines import ByteFeed, LineBatches, is_json, joined, size_of
+from forecaster.streaming.lines import ByteFeed, JsonLines, LineBatches, LineFormat, joined, size_of
 from forecaster.streaming.live import FeedPosition
 from forecaster.streaming.replay import replay
 
@@ -24,34 +24,6 @@ __all__ = ["JsonLines", "LineBatches", "LineFormat", "never", "read_files", "rea
 def never() -> bool:
     """A stop flag that is not set."""
     return False
-
-
-class LineFormat(Protocol):
-    """How a line is an observation."""
-
-    def begin(self, line: bytes) -> None:
-        """Take note of the first line of a feed, which is read as well."""
-
-    def read(self, lines: Sequence[bytes], *, first_line: int) -> Fields:
-        """What lines say."""
-
-    def is_whole_line(self, line: bytes) -> bool:
-        """Whether a last line that has no newline is whole."""
-
-
-class JsonLines:
-    """A JSON object a line."""
-
-    def begin(self, line: bytes) -> None:
-        """Nothing: the first line is like the others."""
-
-    def read(self, lines: Sequence[bytes], *, first_line: int) -> Fields:
-        """What lines say."""
-        return read_json_lines(lines, first_line=first_line)
-
-    def is_whole_line(self, line: bytes) -> bool:
-        """Whether it is JSON."""
-        return is_json(line)
 
 
 # -- a stream ----------------------------------------------------------------------------------------------------------------
@@ -97,13 +69,9 @@ def read_lines(
     A last line without a newline is read; one that is cut off in the middle becomes a dead letter and does not count as taken
     in, so that the feed can be sent again with the line complete.
     """
-    lines = LineBatches(
-        stream, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop, is_whole_line=form.is_whole_line
-    )
+    lines = LineBatches(stream, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop, form=form)
     seen, first_line, dates = begin_at(committed, is_whole=is_whole), 1, Dates(frequency)
     for batch in lines:
-        if first_line == 1:
-            form.begin(batch[0])
         passed = min(max(committed.lines - seen.lines, 0), len(batch))
         if passed:
             seen = move_on(seen, joined(batch[:passed]), lines=passed)
@@ -144,19 +112,11 @@ def read_files(
     seen, dates = committed, Dates(frequency)
     files = feed_files(path, committed=committed, is_another=is_another, follow=follow, should_stop=should_stop)
     for file in files:
-        lines = LineBatches(
-            file,
-            max_batch=max_batch,
-            max_latency_ms=max_latency_ms,
-            should_stop=should_stop,
-            is_whole_line=form.is_whole_line,
-        )
+        lines = LineBatches(file, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop, form=form)
         offset = file.start
         if offset:
             form.begin(file.first_line())
         for batch in lines:
-            if not offset:
-                form.begin(batch[0])
             first_line = seen.lines + 1
             offset += size_of(batch)
             seen = file.position(seen.after(joined(batch), lines=len(batch)), offset)

@@ -28,6 +28,12 @@ from forecaster.streaming.replay import Pace
 
 ARROW_FILE = b"ARROW1"
 ARRIVED = "arrival"  # the column of a replayed table that says when a row came, where that is known
+DAMAGES = (
+    pa.ArrowException,
+    OSError,
+    MemoryError,
+    OverflowError,
+)  # what pyarrow raises over bytes that are not as they should be
 Stop = Callable[[], bool]
 Batches = Iterator[pa.RecordBatch]
 
@@ -89,7 +95,7 @@ def read_arrow(
         reader = pa.ipc.open_stream(pa.PythonFile(source, mode="r"))
     except _StoppedError:
         return
-    except (pa.ArrowInvalid, OSError) as error:
+    except DAMAGES as error:
         raise _no_arrow("the feed", error) from error
     rows, seen, row = ArrowRows(reader.schema, frequency), begin_at(committed, is_whole=is_whole), 1
     batches = _as_they_come(reader, source, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop)
@@ -104,7 +110,7 @@ def read_arrow(
                 seen = arrivals.feed
                 yield arrivals
             row += len(batch)
-    except (pa.ArrowInvalid, OSError, _StoppedError) as error:
+    except (*DAMAGES, _StoppedError) as error:
         yield _ends_within(row, seen, error)
         return
     if not should_stop():
@@ -126,7 +132,7 @@ def _as_they_come(
                 pending.append(reader.read_next_batch())
             except StopIteration:
                 break
-            except (pa.ArrowInvalid, OSError, _StoppedError) as error:
+            except (*DAMAGES, _StoppedError) as error:
                 fault = error
         yield from _cut(pending, max_batch)
         if pending and time.monotonic() >= deadline:
@@ -197,7 +203,7 @@ def read_table(
             arrivals = rows.read(batch, first_line=seen.lines + 1, feed=seen)
             seen = replace(arrivals.feed, offset=seen.offset + len(batch))
             yield replace(arrivals, feed=seen)
-    except (pa.ArrowInvalid, OSError) as error:
+    except DAMAGES as error:
         yield _ends_within(seen.lines + 1, seen, error)
 
 
@@ -211,7 +217,7 @@ def _arrow(path: Path) -> tuple[pa.Schema, Batches]:
             return reader.schema, iter(reader)
         whole = pa.ipc.open_file(source)
         return whole.schema, (whole.get_batch(n) for n in range(whole.num_record_batches))
-    except (pa.ArrowInvalid, OSError) as error:
+    except DAMAGES as error:
         raise _no_arrow(str(path), error) from error
 
 
@@ -219,7 +225,7 @@ def _parquet(path: Path) -> tuple[pa.Schema, Batches]:
     try:
         names = pyarrow.parquet.read_schema(path).names
         table = pyarrow.parquet.read_table(path, columns=[name for name in (*COLUMNS, ARRIVED) if name in names])
-    except (pa.ArrowInvalid, OSError) as error:
+    except DAMAGES as error:
         raise DataError(f"{path} is not Parquet ({_first_line(error)}). Name a Parquet file, or say what it is.") from error
     return table.schema, iter(table.combine_chunks().to_batches())
 
@@ -253,7 +259,7 @@ def _in_time(table: pa.Table, skipped: int, speed: float | None, frequency: Freq
         raise ConfigError("--speed needs dates, and this panel counts steps. Leave it out, to replay as fast as possible.")
     try:
         moments = table[clock].cast(pa.timestamp("ns")).cast(pa.int64()).to_numpy()
-    except (pa.ArrowInvalid, KeyError) as error:
+    except (pa.ArrowException, KeyError) as error:
         raise DataError(f"{clock} holds no times ({_first_line(error)}). Replay the file without --speed.") from error
     pace = Pace(speed, should_stop=should_stop)
     edges = [0, *(np.flatnonzero(np.diff(moments)) + 1).tolist(), len(moments)] if len(moments) else []
