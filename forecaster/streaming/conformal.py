@@ -94,10 +94,12 @@ class Calibrated:
 
         Series are stepped through every position, as by any stepper: what waits is found by the position at which it matures.
         """
-        inner, numbers = self._parts(state)
-        numbers = numbers.copy()
+        after = state.copy()
+        inner, numbers = self._parts(after)
         self.tracker.score(numbers, y, position)
-        return self._joined(self.stepper.step(inner, y, position), numbers, position)
+        after[:, : self.stepper.state_size] = inner = self.stepper.step(inner, y, position)
+        self._keep(inner, numbers, position)
+        return after
 
     def forecast(self, state: State, position: Positions) -> Values:
         """Quantiles [B, L, Q] of the inner stepper, corrected."""
@@ -109,7 +111,9 @@ class Calibrated:
 
     def begin(self, inner: State, position: Positions) -> State:
         """The state of series whose inner state [B, S] after `position` is known, and none of whose forecasts."""
-        return self._joined(inner, self.tracker.first_numbers(len(inner)), position)
+        state = np.concatenate([inner, self.tracker.first_numbers(len(inner))], axis=1)
+        self._keep(inner, state[:, self.stepper.state_size :], position)
+        return state
 
     def warm(self, panel: Panel, build: Build | None = None) -> State:
         """The state of the panel's series after every value, calibrated on the last `warm_positions` of each.
@@ -137,14 +141,11 @@ class Calibrated:
         """The inner state, contiguous as the inner stepper is used to it, and a view of the numbers of the calibration."""
         return np.ascontiguousarray(state[:, : self.stepper.state_size]), state[:, self.stepper.state_size :]
 
-    def _joined(self, inner: State, numbers: State, position: Positions) -> State:
-        """The state after a step, with the forecasts that are due kept."""
+    def _keep(self, inner: State, numbers: State, position: Positions) -> None:
+        """Keep the forecasts that are due after these positions, in place."""
         due = np.flatnonzero(self.tracker.is_due(position))
         if len(due):
-            kept = numbers[due]
-            self.tracker.keep(kept, self.stepper.forecast(inner[due], position[due]), position[due])
-            numbers[due] = kept
-        return np.concatenate([inner, numbers], axis=1)
+            self.tracker.keep(numbers, due, self.stepper.forecast(inner[due], position[due]), position[due])
 
     def _counts(self, panel: Panel) -> Indices:
         """How many of its last positions each series is stepped through."""

@@ -75,9 +75,9 @@ class Schedule:
 
     @cached_property
     def matured(self) -> tuple[Indices, Indices]:
-        """The slots and leads that mature at each position of a period, at most M at once, -1 for no more [period, M]."""
+        """The slots and leads that mature at each position of a period, the oldest first, -1 for no more [period, M]."""
         at = (np.arange(len(self.kept_leads))[:, None] * self.spacing + self.kept_leads).ravel() % self.period
-        order = np.argsort(at, kind="stable")
+        order = np.lexsort((-self.kept_leads.ravel(), at))
         at = at[order]
         turn = np.arange(len(at)) - np.searchsorted(at, at)
         slots = np.full((self.period, int(turn.max()) + 1), -1)

@@ -43,6 +43,7 @@ MOST_SCORES = np.float32(1e6)  # counted
 LARGEST_ERROR = np.float32(3)  # usual errors: none counts for more in the scale
 LEAST_SCALE = np.float32(0.1)
 HASTE, ONE_SIDED = np.float32(40), np.float32(0.5)  # a bias that more than three of four errors share is corrected ever faster
+NUMBERS_AT_ONCE = 40_000  # are corrected, so that they stay in the cache
 ONE, TWO, QUARTER = np.float32(1), np.float32(2), np.float32(0.25)
 
 
@@ -54,7 +55,7 @@ class CalibrationConfig(BaseModel):
     rate: float = Field(0.012, gt=0, le=0.1, description="how far one truth moves a quantile, in logarithms of its distance")
     bias_rate: float = Field(0.001, ge=0, le=0.01, description="how far one truth moves the median, in half-widths")
     sharing: float = Field(0.6, ge=0, lt=1, description="how much a block of leads learns from the next one")
-    scale_memory: int = Field(100, ge=10, description="scores over which the size of errors is smoothed")
+    scale_memory: int = Field(150, ge=10, description="scores over which the size of errors is smoothed")
     coverage_memory: int = Field(200, ge=10, description="scores over which achieved coverage is smoothed")
     spacing: int | None = Field(None, ge=1, description="positions between kept forecasts; null: a tenth of the horizon or more")
     warm_positions: int | None = Field(None, ge=1, description="last positions of a history to learn from; null: 10 horizons")
@@ -179,9 +180,13 @@ class Tracker:
 
         What was forecast as no less than zero stays so, in a series that never was less.
         """
-        corrected = correct(values, self._bends_at(numbers, leads), levels or self.levels)
-        is_floored = (numbers[:, IS_SIGNED] == 0)[:, None, None] & (values >= 0) & (corrected < 0)
-        corrected[is_floored] = 0
+        corrected, at = np.empty_like(values), np.broadcast_to(leads, values.shape[:2])
+        for first in range(0, len(values), rows_at_once := max(NUMBERS_AT_ONCE // max(values[0].size, 1), 1)):
+            rows = slice(first, first + rows_at_once)
+            part = correct(values[rows], self._bends_at(numbers[rows], at[rows]), levels or self.levels)
+            if (part < 0).any():
+                part[(numbers[rows, IS_SIGNED] == 0)[:, None, None] & (values[rows] >= 0) & (part < 0)] = 0
+            corrected[rows] = part
         return corrected
 
     def is_due(self, position: Positions) -> NDArray[np.bool_]:
@@ -192,11 +197,11 @@ class Tracker:
         """The leads of forecasts made after these positions, all of them due, that are kept [B, G]."""
         return np.asarray(self.schedule.kept_leads[position % self.schedule.period // self.schedule.spacing])
 
-    def keep(self, numbers: Float32, values: Values, position: Positions) -> None:
-        """Keep of forecasts [B, L, Q], all of them due, what waits for its truth, in place."""
+    def keep(self, numbers: Float32, rows: Indices, values: Values, position: Positions) -> None:
+        """Keep of forecasts [R, L, Q] of some rows, all of them due, what waits for its truth, in place."""
         leads = self.leads_to_keep(position)
-        tracked = values[np.arange(len(values))[:, None], leads - 1][:, :, self.levels.tracked]  # [B, G, K]
-        issued = self.correct(tracked, numbers, leads, levels=self.levels.alone)
+        tracked = values[np.arange(len(values))[:, None], leads - 1][:, :, self.levels.tracked]  # [R, G, K]
+        issued = self.correct(tracked, numbers[rows, : self.bends.stop], leads, levels=self.levels.alone)
         median = issued[:, :, self.levels.middle]
         kept = np.empty((*leads.shape, self.slot_width), dtype=np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is not scored
@@ -207,7 +212,7 @@ class Tracker:
         kept[~np.isfinite(kept).all(axis=2)] = np.nan
         slots = self.schedule.kept_slots[position % self.schedule.period // self.schedule.spacing]
         columns = self.bends.stop + slots[:, :, None] * self.slot_width + np.arange(self.slot_width)
-        numbers[np.arange(len(numbers))[:, None, None], columns] = kept
+        numbers[rows[:, None, None], columns] = kept
 
     def coverage_of(self, numbers: Float32) -> Coverage:
         """What the intervals of each series have covered of late, as they were issued."""
