@@ -61,7 +61,7 @@ def test_a_network_that_copies_is_not_taken_for_smoothing() -> None:
         loss = found.removal(name).loss
         assert loss.low > 1, f"{name}: without U it knows nothing of {COPIED} steps ago"
     said = smoothness_verdict(found)
-    assert said.startswith("As a bank of smoothers, and not trained again, this network loses +")
+    assert said.startswith("As a bank of smoothers, and not trained again, this network loses accuracy, errors change by +")
     assert timescales(copying_gru(panel), panel).half_lives.max() < 0.1
 
 

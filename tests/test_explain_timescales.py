@@ -165,6 +165,20 @@ def test_a_verdict_on_reset_gates_says_what_the_correlation_says(lean: float, wo
     assert words in claim_verdict(found)
 
 
+def test_members_that_differ_give_no_verdict() -> None:
+    """Two trainings of which one shows the claim strongly, and the other its opposite, weakly."""
+    network = network_on(PANEL, hidden_size=40, members=2)
+    for number, lean in enumerate((2.0, -0.1)):
+        network.network.member(number).cell = gru_with_reset_gates(PANEL, lean).network.member(0).cell
+    found = timescales(network, PANEL)
+    assert found.claim is not None
+    assert found.claim.high < 0
+    assert found.claim_by_member[0] < -0.8
+    assert found.claim_by_member[1] > 0
+    assert "does not show" in claim_verdict(found)
+    assert claim_verdict(found).endswith("in its members, each by itself.")
+
+
 def test_too_few_units_give_no_verdict() -> None:
     found = timescales(network_on(PANEL, hidden_size=6), PANEL)
     assert claim_verdict(found).endswith("(Cho et al. 2014): 6 units are too few, 10 are needed.")

@@ -50,8 +50,9 @@ def explain_trace(
         from forecaster.terminal import Talk, print_json, print_lines
 
         home = Home.here()
+        opened = Run.open(run, home)
         found = trace_run(
-            Run.open(run, home),
+            opened,
             home=home,
             series=series,
             at=at,
@@ -63,7 +64,7 @@ def explain_trace(
             convention=convention,
             say=Talk().say,
         )
-        print_json(found.to_dict()) if json else print_lines(trace_lines(found))
+        print_json({"run": str(opened.path), **found.to_dict()}) if json else print_lines(trace_lines(found))
 
 
 @explain.command("timescales")
@@ -85,9 +86,12 @@ def explain_timescales(
         from forecaster.terminal import Talk, print_json, print_lines
 
         talk, home = Talk(), Home.here()
+        opened = Run.open(run, home)
         with talk.progress("explaining") as progress:
-            found = timescales_of(Run.open(run, home), home=home, at_most=at_most, say=talk.say, progress=progress)
-        print_json(found.to_dict()) if json else print_lines(timescales_lines(found, is_whole=all_units))
+            found = timescales_of(opened, home=home, at_most=at_most, say=talk.say, progress=progress)
+        print_json({"run": str(opened.path), **found.to_dict()}) if json else print_lines(
+            timescales_lines(found, is_whole=all_units)
+        )
 
 
 @explain.command("smoothness")
@@ -104,6 +108,7 @@ def explain_smoothness(run: RunName, at_most: AtMost = 200, json: Json = False) 
         from forecaster.terminal import Talk, print_json, print_lines
 
         talk, home = Talk(), Home.here()
+        opened = Run.open(run, home)
         with talk.progress("explaining") as progress:
-            found = smoothness_of(Run.open(run, home), home=home, at_most=at_most, say=talk.say, progress=progress)
-        print_json(found.to_dict()) if json else print_lines(smoothness_lines(found))
+            found = smoothness_of(opened, home=home, at_most=at_most, say=talk.say, progress=progress)
+        print_json({"run": str(opened.path), **found.to_dict()}) if json else print_lines(smoothness_lines(found))

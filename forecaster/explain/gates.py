@@ -3,7 +3,7 @@
 Axes: B series, H units.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,13 +52,20 @@ def input_steps(recurrent: Recurrent, panel: Panel) -> tuple[Values, NDArray[np.
 
 def walk_layers(layers: tuple[Layer, ...], x: Tensor, state: Tensor, *, is_residual: bool) -> tuple[Step, ...]:
     """One step of layers on top of each other, from inputs x [B, D] and the state [B, S] of all of them."""
-    steps, below = [], x
-    for k, (layer, own) in enumerate(zip(layers, state.chunk(len(layers), dim=1), strict=True)):
-        done = step(layer, below, own)
-        outputs = done.after[:, : layer.hidden_size]
-        below = below + outputs if is_residual and k else outputs
-        steps.append(done)
+    steps: list[Step] = []
+    for layer, own in zip(layers, state.chunk(len(layers), dim=1), strict=True):
+        below = outputs_of(layers, steps, is_residual=is_residual)[-1] if steps else x
+        steps.append(step(layer, below, own))
     return tuple(steps)
+
+
+def outputs_of(layers: Sequence[Layer], steps: Sequence[Step], *, is_residual: bool) -> list[Tensor]:
+    """What each of the steps' layers hands on [B, H]: its own state h, added to what it was given where layers are residual."""
+    outputs: list[Tensor] = []
+    for layer, done in zip(layers, steps, strict=False):
+        h = done.after[:, : layer.hidden_size]
+        outputs.append(outputs[-1] + h if is_residual and outputs else h)
+    return outputs
 
 
 @dataclass

@@ -168,7 +168,6 @@ def smoothness(
     origins: Origins,
     *,
     season_length: int,
-    seed: int = 0,
     progress: Progress | None = None,
 ) -> Smoothness:
     """What the network loses without each of its parts, in forecasts from the origins; errors scaled as on the leaderboard."""
@@ -189,7 +188,7 @@ def smoothness(
             name,
             what,
             float(by_series[:, f].mean()),
-            _loss(losses, by_series, intact=column, other=f, seed=seed),
+            _loss(losses, by_series, intact=column, other=f),
             _share(by_lead[name], by_lead[INTACT]),
             _share(by_series[:, f], intact),
         )
@@ -226,11 +225,9 @@ def smoothness_verdict(found: Smoothness) -> str:
     parts = [one for one in found.removals if one.name not in (SMOOTHER, NO_MEMORY)]
     costly = max(parts, key=lambda one: one.loss.value, default=None)
     if costly and costly.loss.value > NOTHING:
-        said.append(f"Of single parts the largest loss is that of `{costly.what}`, {_percent(costly.loss)}.")
-    if silent and silent.loss.is_noise:
-        said.append(
-            f"Even without its cell it {_told(silent.loss)}: whatever the cell remembers, these forecasts hardly need it."
-        )
+        said.append(f"Of single parts it misses this most, {costly.what}: it {_told(costly.loss)}.")
+    if silent and silent.loss.is_tested and silent.loss.is_noise:
+        said.append(f"But even without its cell it {_told(silent.loss)}: these forecasts hardly need what it remembers.")
     return " ".join(said)
 
 
@@ -238,18 +235,17 @@ def _told(loss: Loss) -> str:
     """A loss in words, with no more in them than the data support."""
     if abs(loss.value) <= NOTHING:
         return "loses nothing"
-    if not loss.is_tested:
-        return f"{'loses' if loss.value > 0 else 'gains'} {_percent(loss)}"
-    if loss.is_noise:
+    if loss.is_tested and loss.is_noise:
         return f"shows no loss beyond noise, {_percent(loss)}"
-    return f"{'loses' if loss.value > 0 else 'even gains'} {_percent(loss)}"
+    return f"{'loses accuracy' if loss.value > 0 else 'gains accuracy'}, errors change by {_percent(loss)}"
 
 
 def _percent(loss: Loss) -> str:
     """A loss with its interval, or why it has none."""
+    value, low, high = (f"{100 * share:+.{1 if abs(share) >= 0.01 else 2}f}" for share in (loss.value, loss.low, loss.high))
     if not loss.is_tested:
-        return f"{100 * loss.value:+.2g} % ({loss.count} {loss.of} are too few to tell that from luck)"
-    return f"{100 * loss.value:+.2g} % (95 % interval {100 * loss.low:+.2g} to {100 * loss.high:+.2g} %)"
+        return f"{value} % ({loss.count} {loss.of} are too few to tell that from luck)"
+    return f"{value} % (95 % interval {low} to {high} %)"
 
 
 def _held(gates: Sequence[str]) -> Edit:
@@ -261,12 +257,12 @@ def _held(gates: Sequence[str]) -> Edit:
     return edit
 
 
-def _loss(losses: Losses, by_series: Values, *, intact: int, other: int, seed: int) -> Loss:
+def _loss(losses: Losses, by_series: Values, *, intact: int, other: int) -> Loss:
     """Over series, or over origins that share no value where series are few."""
     if len(by_series) >= FEWEST_UNITS:
-        return relative_loss(by_series[:, intact], by_series[:, other], of="series", seed=seed)
+        return relative_loss(by_series[:, intact], by_series[:, other], of="series")
     by_origin = losses.by_origin()[1][::-1][:: losses.overlap][::-1]
-    return relative_loss(by_origin[:, intact], by_origin[:, other], of="origins", seed=seed)
+    return relative_loss(by_origin[:, intact], by_origin[:, other], of="origins")
 
 
 def _share(after: Values, before: Values) -> tuple[float, ...]:

@@ -72,8 +72,9 @@ class Timescales:
     """The units of a network as smoothers, over so many series and steps; `step_days` is how long a step is (None: unknown).
 
     `claim` is the rank correlation, over units, of how much the reset gate closes (1 - its mean) with the half-life: below 0
-    where units with active reset gates are the short-term ones. `agreement` is that, over series, of the units' median alpha
-    with the one that simple smoothing was fitted with. None where there is no reset gate, or no fit.
+    where units with active reset gates are the short-term ones; `claim_by_member` is that of each member's units alone, each a
+    training of its own. `agreement` is that, over series, of the units' median alpha with the one that was fitted for simple
+    smoothing. None where there is no reset gate, or no fit.
     """
 
     rung: str
@@ -85,6 +86,7 @@ class Timescales:
     units: tuple[UnitScale, ...]
     series: tuple[SeriesScale, ...]
     claim: Correlation | None
+    claim_by_member: tuple[float, ...]
     agreement: Correlation | None
 
     @property
@@ -101,8 +103,7 @@ class Timescales:
         counts = [int(((self.half_lives >= low) & (self.half_lives < high)).sum()) for low, high in pairwise(edges)]
         counts[-1] += int(np.isinf(self.half_lives).sum())
         filled = np.flatnonzero(counts)
-        chosen = range(int(filled.min(initial=0)), int(filled.max(initial=0)) + 1)
-        return tuple((edges[k], edges[k + 1], counts[k]) for k in chosen)
+        return tuple((edges[k], edges[k + 1], counts[k]) for k in range(int(filled[0]), int(filled[-1]) + 1))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON can hold it; what is infinite or unknown is null."""
@@ -159,6 +160,7 @@ def timescales(
         units,
         series,
         claim,
+        _claim_by_member(units),
         agreement,
     )
 
@@ -221,15 +223,33 @@ def _claim(closed: Values, aged: Values, forgotten: Values, *, steps: Values, se
     return rank_correlation(shut[0], lasting[0], of="units", again=again, seed=seed)
 
 
+def _claim_by_member(units: tuple[UnitScale, ...]) -> tuple[float, ...]:
+    """The rank correlation over each member's units; NaN where they are alike."""
+    if units[0].r_mean is None:
+        return ()
+    found = []
+    for member in range(1, units[-1].member + 1):
+        own = [unit for unit in units if unit.member == member]
+        shut, lasting = (np.array(column) for column in zip(*((-(one.r_mean or 0.0), -one.alpha) for one in own), strict=True))
+        found.append(rank_correlation(shut, lasting, of="units").value)
+    return tuple(found)
+
+
 def claim_verdict(found: Timescales) -> str:
-    """Whether units with active reset gates are the short-term ones in this network, as far as the data say."""
+    """Whether units with active reset gates are the short-term ones in this network, as far as the data say.
+
+    The interval takes units for independent, which those of one training are not; so where members differ, nothing is concluded.
+    """
     if found.claim is None:
         return f"{found.rung} has no reset gate, so nothing can be said of it."
     words = "that units with active reset gates are the short-term ones (Cho et al. 2014)"
     told = found.claim.told
     if not found.claim.is_tested:
         return f"Nothing can be said here of the claim {words}: {found.claim.reason}."
-    if found.claim.is_noise:
+    if len(found.claim_by_member) > 1:
+        told += f"; {', '.join(f'{value:+.2f}' for value in found.claim_by_member)} in its members, each by itself"
+    is_shared = len({value > 0 for value in found.claim_by_member}) == 1
+    if found.claim.is_noise or not is_shared:
         return f"This network does not show {words}, nor the opposite: {told}."
     if found.claim.value < 0:
         return f"This network fits the claim {words}: {told}."

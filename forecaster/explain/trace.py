@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from forecaster.errors import ConfigError, DataError
 from forecaster.explain.conventions import Convention, Formula, formulas_of, numbers_of, words_of
 from forecaster.explain.formulas import Layer, Step, read_layers
-from forecaster.explain.gates import cell_of, input_names, input_steps, walk_layers
+from forecaster.explain.gates import cell_of, input_names, input_steps, outputs_of, walk_layers
 from forecaster.explain.plain import plain
 from forecaster.explain.telling import MOST_TELLING, sentence_of, telling_units
 from forecaster.models.recurrent import Recurrent
-from forecaster.series import Origins, Panel
+from forecaster.series import Origins, Panel, Values
 
 
 @dataclass(frozen=True)
@@ -91,23 +93,10 @@ def trace(
     own = layers[_within(layer, len(layers), "layer") - 1]
     for unit in units or ():
         _within(unit, own.hidden_size, "unit")
-    only = panel.select([b])
-    first = position - int(only.starts[0])
-    known = np.arange(first, min(first + steps, int(only.lengths[0])))
-    x, skip = input_steps(recurrent, only)
-    if first < skip[0]:
-        raise DataError(
-            f"series {unique_id!r} has no value before {only.frequency.labels(only.starts + skip).iloc[0]}, and a network begins "
-            "with the first one. Choose a later --at."
-        )
-    states = _own_states(recurrent, only, known, member=member)
-    is_residual = bool(getattr(cell, "residual", False))
-    done = [
-        walk_layers(layers, torch.from_numpy(x[[t]]), states[[k]], is_residual=is_residual) for k, t in enumerate(known.tolist())
-    ]
-    here = [parts[layer - 1] for parts in done]
+    walk = _Walk.of(recurrent, panel.select([b]), position, steps, layers=layers, member=member)
+    here = [parts[layer - 1] for parts in walk.done]
     chosen = [unit - 1 for unit in dict.fromkeys(units)] if units else telling_units(own, here, count=most)
-    labels = only.frequency.labels(only.starts[0] + known).astype(str).tolist()
+    below = tuple(f"unit {k + 1} of layer {layer - 1}" for k in range(own.of_x.shape[2]))
     return Trace(
         unique_id,
         recurrent.name,
@@ -119,38 +108,65 @@ def trace(
         convention,
         formulas_of(recurrent.name, convention),
         words_of(recurrent.name, convention),
-        input_names(recurrent)
-        if layer == 1
-        else tuple(f"unit {unit} of layer {layer - 1}" for unit in _units(own.of_x.shape[2])),
+        input_names(recurrent) if layer == 1 else below,
         tuple(
             TracedStep(
                 label,
-                None if np.isnan(only.values[t]) else float(only.values[t]),
-                tuple(_seen(parts, layers, layer, x[t], is_residual=is_residual)),
+                None if np.isnan(y) else float(y),
+                tuple(seen[layer - 1][0].tolist()),
                 tuple(_unit_step(own, parts[layer - 1], unit, convention) for unit in chosen),
-                float((torch.cat([part.after for part in parts], dim=1) - states[[k + 1]]).abs().max()),
+                difference,
             )
-            for k, (t, label, parts) in enumerate(zip(known.tolist(), labels, done, strict=True))
+            for label, y, seen, parts, difference in zip(
+                walk.labels, walk.values, walk.seen, walk.done, walk.differences, strict=True
+            )
         ),
     )
 
 
-def _own_states(recurrent: Recurrent, only: Panel, known: np.ndarray[Any, np.dtype[np.int64]], *, member: int) -> torch.Tensor:
+@dataclass(frozen=True)
+class _Walk:
+    """Some steps of one series in one member: what each layer saw and did, and how far that is from the network itself."""
+
+    labels: list[str]
+    values: Values
+    seen: list[tuple[Tensor, ...]]
+    done: list[tuple[Step, ...]]
+    differences: list[float]
+
+    @classmethod
+    def of(
+        cls, recurrent: Recurrent, only: Panel, position: int, steps: int, *, layers: tuple[Layer, ...], member: int
+    ) -> "_Walk":
+        first = position - int(only.starts[0])
+        known = np.arange(first, min(first + steps, int(only.lengths[0])))
+        x, skip = input_steps(recurrent, only)
+        if first < skip[0]:
+            begins = only.frequency.labels(only.starts + skip).iloc[0]
+            raise DataError(
+                f"series {only.ids[0]!r} has no value before {begins}, and a network begins with the first one. "
+                "Choose a later --at."
+            )
+        states = _own_states(recurrent, only, known, member=member)
+        is_residual = bool(getattr(cell_of(recurrent, member - 1), "residual", False))
+        seen, done, differences = [], [], []
+        for k, t in enumerate(known.tolist()):
+            now = torch.from_numpy(x[[t]])
+            done.append(walk_layers(layers, now, states[[k]], is_residual=is_residual))
+            seen.append((now, *outputs_of(layers, done[-1], is_residual=is_residual)))
+            after = torch.cat([part.after for part in done[-1]], dim=1)
+            differences.append(float((after - states[[k + 1]]).abs().max()))
+        labels = only.frequency.labels(only.starts[0] + known).astype(str).tolist()
+        return cls(labels, only.values[known], seen, done, differences)
+
+
+def _own_states(recurrent: Recurrent, only: Panel, known: NDArray[np.int64], *, member: int) -> Tensor:
     """The member's own states before each of the steps and after the last [K + 1, S]."""
     whole = np.append(known, known[-1] + 1)
     asked = np.maximum(whole, 1)
     states = recurrent.states_at(only, Origins(np.zeros(len(asked), dtype=np.int64), asked))[:, recurrent.memory]
     states[whole == 0] = 0
     return torch.from_numpy(states.astype(np.float64)).chunk(recurrent.config.members, dim=1)[member - 1]
-
-
-def _seen(parts: tuple[Step, ...], layers: tuple[Layer, ...], layer: int, x: Any, *, is_residual: bool) -> list[float]:
-    """What the layer saw in a step: the network's inputs, or the outputs of the layers below."""
-    if layer == 1:
-        return [float(one) for one in x]
-    outputs = [part.after[0, : one.hidden_size] for part, one in zip(parts, layers, strict=True)]
-    below = torch.stack(outputs[: layer - 1]).sum(0) if is_residual else outputs[layer - 2]
-    return [float(one) for one in below]
 
 
 def _unit_step(layer: Layer, done: Step, unit: int, convention: Convention) -> UnitStep:
@@ -181,6 +197,6 @@ def _check_position(panel: Panel, b: int, position: int) -> None:
 
 def _within(number: int, count: int, what: str) -> int:
     if not 1 <= number <= count:
-        there = f"{what}s 1 to {count}" if count > 1 else f"one {what}"
-        raise ConfigError(f"{what} {number} was asked for, and the network has {there}. Choose --{what} among them.")
+        there = f"{what}s 1 to {count}. Choose --{what} among them" if count > 1 else f"one {what}. Leave --{what} out"
+        raise ConfigError(f"{what} {number} was asked for, and the network has {there}.")
     return number

@@ -93,7 +93,7 @@ def explain_smoothness(run: Run, *, home: Home, at_most: int, say: Say, progress
     origins = rolling_origins(panel, run.facts.holdout, horizon=horizon, stride=stride)
     season = run.config.evaluation.season_length or scale_season_length(panel.frequency)
     with torch_threads(1):
-        return smoothness(network, panel, origins, season_length=season, seed=run.config.seed, progress=progress)
+        return smoothness(network, panel, origins, season_length=season, progress=progress)
 
 
 def _panel(run: Run, home: Home) -> Panel:
