@@ -159,11 +159,14 @@ class KafkaSink:
         self._labels = Labels(frequency)
         self._refusals: list[str] = []
         self.length = committed
+        consumer = _consumer(self._kafka, servers)  # which, unlike a producer, makes no topic that is not there
         try:
-            self._count = len(_partitions(self._kafka, self._producer, self._topic))
-            self._there = self._repeats(servers)
+            self._count = len(_partitions(self._kafka, consumer, self._topic))
+            self._there = self._repeats(consumer)
         except (self._kafka.KafkaException, DataError) as error:
             raise self._refused(_told(error)) from error
+        finally:
+            consumer.close()
 
     def emit(self, live: LiveForecast) -> None:
         """Hand the forecasts over; raises StateError when the broker refuses."""
@@ -211,22 +214,18 @@ class KafkaSink:
                 "nobody else writes to. Name another one for the forecasts."
             )
 
-    def _repeats(self, servers: str) -> dict[int, int]:
+    def _repeats(self, consumer: Any) -> dict[int, int]:
         """The numbers, and checksums, of forecasts that are there and were not committed."""
-        consumer = _consumer(self._kafka, servers)
         there: dict[int, int] = {}
-        try:
-            for part in range(self._count):
-                at = self._kafka.TopicPartition(self._topic, part)
-                low, high = consumer.get_watermark_offsets(at, timeout=PATIENCE_SECONDS)
-                last = self._read_on(consumer, part, max(low, high - 1))[-1:] if high > low else []
-                ahead = last[0][0] - self.length if last else 0
-                if ahead > MOST_REPEATED:
-                    raise self._refused(f"it is {ahead:,} forecasts ahead of this state; name another topic")
-                if ahead > 0:
-                    there.update(self._read_on(consumer, part, max(low, high - ahead)))
-        finally:
-            consumer.close()
+        for part in range(self._count):
+            at = self._kafka.TopicPartition(self._topic, part)
+            low, high = consumer.get_watermark_offsets(at, timeout=PATIENCE_SECONDS)
+            last = self._read_on(consumer, part, max(low, high - 1))[-1:] if high > low else []
+            ahead = last[0][0] - self.length if last else 0
+            if ahead > MOST_REPEATED:
+                raise self._refused(f"it is {ahead:,} forecasts ahead of this state; name another topic")
+            if ahead > 0:
+                there.update(self._read_on(consumer, part, max(low, high - ahead)))
         return {number: checksum for number, checksum in there.items() if number > self.length}
 
     def _read_on(self, consumer: Any, part: int, first: int) -> list[tuple[int, int]]:
@@ -271,7 +270,7 @@ def _address(spec: str) -> tuple[ModuleType, str, str]:
 def _consumer(kafka: ModuleType, servers: str) -> Any:
     """A consumer whose positions are ours to keep, and that says where a partition ends."""
     ours = {"group.id": "forecaster", "enable.auto.commit": False, "auto.offset.reset": "error", "enable.partition.eof": True}
-    return kafka.Consumer({**SETTINGS, **ours, "bootstrap.servers": servers})
+    return kafka.Consumer({**SETTINGS, **ours, "bootstrap.servers": servers, "fetch.wait.max.ms": 100})
 
 
 def _partitions(kafka: ModuleType, client: Any, topic: str) -> list[int]:

