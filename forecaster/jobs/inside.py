@@ -4,14 +4,14 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from forecaster.explain.formulas import Layer, Step, read_layers
 from forecaster.explain.gates import Progress, input_steps, walk_layers
 from forecaster.explain.timescales import claim_verdict, timescales
 from forecaster.models.recurrent import Recurrent
 from forecaster.report.subject import Gates, Inside
-from forecaster.series import Panel, Values
+from forecaster.series import Origins, Panel, Values
 
 MOST_STEPS = 240  # of the series that gates are shown under
 MOST_SERIES = 100  # that half-lives are counted over
@@ -35,26 +35,28 @@ def gates_over_time(network: Recurrent, panel: Panel, index: int, *, steps: int)
     """
     one = panel.select([index])
     x, skip = input_steps(network, one)
-    walks = [_walk(network, number, x[skip[0] :], steps) for number in range(len(network.network.members))]
-    stacked = {name: np.concatenate([walk[name] for walk in walks]) for name in walks[0]}
-    order = np.argsort(next(iter(stacked.values())).mean(axis=1), kind="stable")
-    count = next(iter(stacked.values())).shape[1]
-    positions = np.arange(one.ends[0] - count + 1, one.ends[0] + 1)
-    return Gates(panel.ids[index], positions, one.series(0)[-count:], {name: table[order] for name, table in stacked.items()})
+    begin = max(int(skip[0]), len(x) - steps)
+    state = network.states_at(one, Origins(np.array([0]), np.array([max(begin, 1)])))[:, network.memory]
+    before = torch.from_numpy(state if begin > skip[0] else np.zeros_like(state)).double()
+    parts = before.chunk(len(network.network.members), dim=1)
+    walks = [_walk(network, number, x[begin:], part) for number, part in enumerate(parts)]
+    tables = {name: np.concatenate([walk[name] for walk in walks]) for name in walks[0]}
+    order = np.argsort(next(iter(tables.values())).mean(axis=1), kind="stable")
+    positions = one.starts[0] + np.arange(begin, len(x))
+    return Gates(panel.ids[index], positions, one.series(0)[begin:], {name: table[order] for name, table in tables.items()})
 
 
-def _walk(network: Recurrent, number: int, x: Values, steps: int) -> dict[str, Values]:
-    """The gates [H, T] of one member's top layer over the last steps, from all inputs [T, D]."""
+def _walk(network: Recurrent, number: int, x: Values, state: Tensor) -> dict[str, Values]:
+    """The gates [H, T] of one member's top layer, from inputs [T, D] and the state [1, S] before them."""
     cell = cast(nn.Module, network.network.member(number).cell)
     layers, seen = read_layers(cell, network.name), dict[str, list[Values]]()
-    state = torch.zeros(1, network.network.member(number).cell.state_size, dtype=torch.float64)
     for row in x:
         done = walk_layers(layers, torch.from_numpy(row[None]), state, is_residual=bool(getattr(cell, "residual", False)))
         state = torch.cat([part.after for part in done], dim=1)
         seen.setdefault("f" if network.name == "lstm" else "z", []).append(_share(done[-1], layers[-1]))
         if "r" in layers[-1].gates:
             seen.setdefault("r", []).append(done[-1].gate(layers[-1], "r")[0].numpy())
-    return {name: np.stack(rows[-steps:], axis=1) for name, rows in seen.items()}
+    return {name: np.stack(rows, axis=1) for name, rows in seen.items()}
 
 
 def _share(done: Step, layer: Layer) -> Values:

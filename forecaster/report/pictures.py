@@ -20,6 +20,7 @@ from forecaster.series import Values
 NARROW, SLIM = 372.0, 304.0  # pixels: two and three pictures to a row; one, on a phone
 SIZE = 11.5  # of letters
 OPACITIES = (0.16, 0.26)  # of the wider band, and of the one in it
+FARTHEST = 3.0  # times the highest of the lines that a picture is about; what lies above is cut off, and says so
 GAP = 0.062  # of the height, between two direct labels
 
 
@@ -75,7 +76,7 @@ def lines_picture(
         size = 4 if len(x) < 15 and name in (ours, rival) else 0
         axes.plot(x, lines[name], color=colour, linewidth=width, linestyle=dash, marker="o", markersize=size)
     frame(axes)
-    axes.set_ylim(0, 1.08 * max((float(np.nanmax(line)) for line in lines.values() if np.isfinite(line).any()), default=1.0))
+    axes.set_ylim(0, _top(lines, [name for name in (ours, rival) if name in lines]))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel(what[0], fontsize=SIZE, color=MUTED)
@@ -89,15 +90,23 @@ def lines_picture(
     return drawing
 
 
+def _top(lines: Mapping[str, Values], told: Sequence[str | None]) -> float:
+    """How far up a picture reaches: over all lines, but no farther than those that it is about can be told apart."""
+    highest = {name: float(np.nanmax(line)) for name, line in lines.items() if np.isfinite(line).any()}
+    whole = max(highest.values(), default=1.0) or 1.0
+    own = max((highest[name] for name in told if name in highest), default=0.0)
+    return 1.08 * (min(whole, FARTHEST * own) if own > 0 else whole)
+
+
 def _name_ends(axes: Axes, ends: Mapping[str, float], *, ours: str, rival: str | None) -> None:
     """Each line's name behind its last value, moved up or down where two would lie on each other."""
     low, high = axes.get_ylim()
     names = sorted(ends, key=lambda name: ends[name])
-    places = spread_out([(ends[name] - low) / (high - low) for name in names], GAP)
+    places = spread_out([min((ends[name] - low) / (high - low), 1.0) for name in names], GAP)
     for name, place in zip(names, places, strict=True):
         colour, _ = _style(name, ours, rival)
         axes.annotate(
-            name,
+            f"{name} ↑" if ends[name] > high else name,
             (1.015, place),
             xycoords="axes fraction",
             va="center",

@@ -132,19 +132,20 @@ def calibrated(subject: Subject) -> Section | None:
     curves = {name: (part["nominal"].to_numpy(), part["achieved"].to_numpy()) for name, part in parts.items()}
     shares = ("nominal", "achieved", "below", "above")
     rows = [
-        [str(row["forecaster"]), *(percent(row[share]) for share in shares), f"{row['pairs']:,}"]
+        [str(row["forecaster"]), *(percent(row[share]) for share in shares)]
         for part in parts.values()
         for row in part.to_dict("records")
     ]
     ours, scored = names[subject.ours], judged.row(subject.ours).get("pairs") or 0
     told = [_kept(subject.ours, *curves[ours])] if ours in curves else []
-    told += [f"Counted on the {frame['pairs'].max():,} forecasts that were kept."] if frame["pairs"].max() < scored else []
+    count = int(frame["pairs"].max())
+    told.append(f"Counted on {count:,} values{', those whose forecasts were kept' if count < scored else ''}.")
     picture = Picture.of(
         "calibration-curve",
         "Promised and kept",
         lambda: calibration_picture(curves, ours=ours, rival=names.get(rival or "")),
         caption=" ".join(told),
-        table=Table.of(("forecaster", "asked for", "inside", "below", "above", "values"), rows),
+        table=Table.of(("forecaster", "asked for", "inside", "below", "above"), rows),
     )
     return Section("calibration", "Calibration", (picture,))
 
