@@ -9,7 +9,7 @@ PANEL  ?= sales
 CONFIG ?= configs/default.yaml
 DATA   ?= $(or $(FORECASTER_DATA),../shared/data)
 
-.PHONY: help demo test lint types floors unit slow m4_hourly lock ingest train clean
+.PHONY: help demo test lint types floors unit slow m4_hourly soak lock ingest train clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z_0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_0-9]+):.*## */  make \1\t/' | expand -t 20
@@ -51,6 +51,9 @@ ingest: $(READY) ## Take files into a panel: make ingest PANEL=sales FILES='sale
 
 train: $(READY) ## Train on a panel: make train PANEL=sales CONFIG=configs/default.yaml
 	$(BIN)/forecast train $(CONFIG) --panel $(PANEL)
+
+soak: $(READY) ## Kill a stream 300 times over two real feeds, fill its disk, flip its bytes
+	$(BIN)/python benchmarks/soak.py --data $(DATA)
 
 lock: ## Pin what is installed in the environment now
 	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/' > requirements.lock
