@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from forecaster.errors import ForecasterError, StateError
+from forecaster.errors import DataError, ForecasterError, StateError
 from forecaster.ingest import ColumnNames, IngestPolicies, PanelStore, ingest_files, read_panel
 from forecaster.jobs.home import Home
 from forecaster.jobs.whole import write_json
@@ -151,7 +151,7 @@ class Inbox:
             delivery = ledger.note(_with(delivery, TAKING, night, found, left_out))
         try:
             rows = self._ingest(delivery, stored, arrived, scratch)
-        except ForecasterError as error:
+        except DataError as error:
             ledger.note(_with(delivery, WAITING, "", []))
             return [_unreadable(error, guards)] if guards.unreadable != "off" else []
         ledger.note(_with(delivery, TAKEN, night, found, left_out, rows))

@@ -21,12 +21,14 @@ from forecaster.config import Config
 from forecaster.errors import ConfigError, DataError
 from forecaster.frequency import Frequency
 from forecaster.jobs.deliveries import Inbox
+from forecaster.jobs.evaluate import evaluate
 from forecaster.jobs.home import Clock, Home, wall_clock
 from forecaster.jobs.journal import Journal, Record, key_of, one_night
 from forecaster.jobs.night_forecasts import publish_forecasts, score_last
 from forecaster.jobs.night_training import decide, judge_challenger, promote_challenger, train_challenger
 from forecaster.jobs.publish import drop_editions
 from forecaster.jobs.registry import prune
+from forecaster.jobs.report import report
 from forecaster.jobs.runs import Run, check_run_name, settings_fingerprint
 from forecaster.jobs.summary import ATTENTION, Summary, call_hooks, last_night, sum_up, write_summary
 from forecaster.jobs.warm import warm_live
@@ -35,7 +37,7 @@ from forecaster.models.training import Progress
 from forecaster.operations.guards import KINDS, Finding, check_arrivals, worst
 from forecaster.series import Panel
 
-STEPS = ("ingest", "predict", "decide", "train", "evaluate", "promote", "warm", "prune")
+STEPS = ("ingest", "predict", "decide", "train", "evaluate", "promote", "warm", "report", "prune")
 HELD = {"hold": "a delivery is held"}
 
 
@@ -97,18 +99,20 @@ class Night:
         held = "deliveries cannot be taken in" if ingested is None else HELD.get(ingested["verdict"], "")
         decided = self._take("decide", key_of(key, held), lambda: self._decide(panel, held))
         if decided is not None and decided["train"]:
-            self._challenge(panel, key, decided["champion"])
+            challenger = self._challenge(panel, key, decided["champion"])
+            if challenger is not None and self.config.operations.report:
+                self._take("report", key_of(challenger), lambda: self._report(challenger))
         self._take("prune", key, self._prune)
 
-    def _challenge(self, panel: Panel, key: str, champion: str | None) -> None:
-        """Train, judge, promote and warm."""
+    def _challenge(self, panel: Panel, key: str, champion: str | None) -> str | None:
+        """Train, judge, promote and warm; the challenger, None where there is none."""
         trained = self._take("train", key, lambda: self._train(panel))
         if trained is None:
-            return
-        challenger = trained["run"]
+            return None
+        challenger = str(trained["run"])
         judged = self._take("evaluate", key_of(key, challenger, champion), lambda: self._judge(panel, challenger, champion))
         if judged is None or not judged["promote"]:
-            return
+            return challenger
         why = "; ".join(judged["reasons"])
         pair = key_of(challenger, champion)
         promoted = self._take(
@@ -116,6 +120,7 @@ class Night:
         )
         if promoted is not None and self.config.operations.warm:
             self._take("warm", pair, lambda: warm_live(Run.open(challenger, self.home), self.home, say=self.say))
+        return challenger
 
     # -- steps -------------------------------------------------------------------------------------------------------------
 
@@ -178,6 +183,13 @@ class Night:
 
     def _judge(self, panel: Panel, challenger: str, champion: str | None) -> dict[str, Any]:
         return judge_challenger(panel, challenger=challenger, champion=champion, home=self.home, config=self.config)
+
+    def _report(self, challenger: str) -> dict[str, Any]:
+        """The challenger against the baselines, and its page."""
+        run = Run.open(challenger, self.home)
+        scored = evaluate(run, home=self.home, say=self.say, progress=self.progress)
+        page = report(run, home=self.home, say=self.say, progress=self.progress)
+        return {"winner": scored["winner"], "page": str(page.get("page", run.path / "report.html"))}
 
     def _prune(self) -> dict[str, Any]:
         operations = self.config.operations

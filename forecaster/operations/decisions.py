@@ -13,8 +13,8 @@ FEWEST_SERIES = 3  # of a class, before it can be said to collapse
 class RetrainConfig(BaseModel):
     """When to train again: every so many days, after so much growth of the panel, or on drift; null for never.
 
-    `max_minutes` is the time a training may take, where the training section does not say; `rest_days` lie between two trainings,
-    whatever asks for one.
+    `max_minutes` is the time a training may take, where the training section does not say; with a limit, weights depend on the
+    clock in their last bits. `rest_days` lie between two trainings, whatever asks for one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,7 +23,7 @@ class RetrainConfig(BaseModel):
     growth: float | None = Field(default=0.2, gt=0)
     on_drift: bool = True
     rest_days: float = Field(default=3.0, ge=0)
-    max_minutes: float = Field(default=60.0, gt=0)
+    max_minutes: float | None = Field(default=60.0, gt=0)
 
 
 class PromoteConfig(BaseModel):

@@ -45,7 +45,8 @@ class OperationsConfig(BaseModel):
     """What a night does.
 
     `baseline` speaks for series whose forecast fails, and for all where no run serves yet; `clock_zone` is the time zone of a
-    panel that has none (UTC); `warm` prepares the live state of a run that takes over; so many runs and nights are kept.
+    panel that has none (UTC); `warm` prepares the live state of a run that takes over, `report` scores a challenger against the
+    baselines and makes its page; so many runs and nights are kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,5 +61,6 @@ class OperationsConfig(BaseModel):
     baseline: Literal["naive", "seasonal_naive", "ses", "theta", "holt_winters"] = "seasonal_naive"
     clock_zone: str = "UTC"
     warm: bool = True
+    report: bool = True
     keep_runs: int = Field(default=10, ge=2)
     keep_nights: int = Field(default=400, ge=1)
