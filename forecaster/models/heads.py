@@ -1,5 +1,6 @@
 """What is said of the future, from what the cell and the ring remember. Axes: L leads, Q quantiles, R ring size."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from math import expm1, log, pi, sqrt
 from statistics import NormalDist
@@ -7,6 +8,8 @@ from statistics import NormalDist
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Linear = Callable[[Tensor, Tensor, Tensor], Tensor]  # rows, weight, bias
 
 MEAN_TO_DEVIATION = sqrt(pi / 2)  # a Gaussian's standard deviation, in mean absolute values
 
@@ -54,12 +57,13 @@ class QuantileHead(nn.Module):
         with torch.no_grad():
             self.out.bias.copy_(_gaussian_bias(sizes, self.quantiles).ravel())
 
-    def forward(self, context: Tensor) -> Tensor:
-        """[..., context] -> [..., L, Q]"""
+    def forward(self, context: Tensor, linear: Linear = F.linear) -> Tensor:
+        """[..., context] -> [..., L, Q], with products by `linear`."""
         context = self.dropout(context)
-        raw = self.out(self.dropout(F.silu(self.hidden(context))))
-        widths = (self.stretch * F.softplus(raw)).unflatten(-1, (self.horizon, self.count)).unbind(-1)
-        median = raw[..., self.middle :: self.count] + self.direct(context)
+        hidden = self.dropout(F.silu(linear(context, self.hidden.weight, self.hidden.bias)))
+        raw = linear(hidden, self.out.weight, self.out.bias)
+        widths = (self.stretch * F.softplus(raw)).view(*raw.shape[:-1], self.horizon, self.count).unbind(-1)
+        median = raw[..., self.middle :: self.count] + linear(context, self.direct.weight, self.direct.bias)
         quantiles = [median]
         for width in widths[self.middle + 1 :]:
             quantiles.append(quantiles[-1] + width)

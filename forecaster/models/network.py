@@ -10,9 +10,10 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from forecaster.models.cells import LADDER
-from forecaster.models.heads import QuantileHead
+from forecaster.models.cells import GRU, LADDER
+from forecaster.models.heads import Linear, QuantileHead
 from forecaster.models.inputs import Inputs
 from forecaster.models.scaler import Scaler
 
@@ -60,12 +61,18 @@ class _Member(nn.Module):
             dropout=config.dropout,
         )
 
-    def speak(self, memory: Tensor, sight: Tensor, leads: Tensor | None) -> Tensor:
+    def step(self, x: Tensor, state: Tensor, linear: Linear) -> Tensor:
+        """The cell's state [B, S] after one step x [B, D]."""
+        if isinstance(self.cell, GRU) and self.cell.has_step:
+            return self.cell.step(x, state, linear)
+        return self.cell(x[:, None], state)[1]
+
+    def speak(self, memory: Tensor, sight: Tensor, leads: Tensor | None, linear: Linear) -> Tensor:
         """Changes from the base [..., L, Q]."""
         seen = [memory, sight, memory.new_zeros(*memory.shape[:-1], self.padding)]
         if self.effect is None or leads is None:
-            return torch.as_tensor(self.head(torch.cat(seen, dim=-1)))
-        change: Tensor = self.head(torch.cat([*seen, leads.flatten(-2)], dim=-1))
+            return torch.as_tensor(self.head(torch.cat(seen, dim=-1), linear))
+        change: Tensor = self.head(torch.cat([*seen, leads.flatten(-2)], dim=-1), linear)
         return change + (leads * self.effect).sum(-1, keepdim=True)
 
 
@@ -118,13 +125,18 @@ class Network(nn.Module):
             return parts[0]
         return torch.cat([outputs for outputs, _ in parts], dim=-1), torch.cat([after for _, after in parts], dim=-1)
 
+    def step(self, x: Tensor, state: Tensor, linear: Linear = F.linear) -> Tensor:
+        """The state [B, S] after one step x [B, D], without gradients: `remember` in fewer calls, its products by `linear`."""
+        after = [one.step(x, part, linear) for one, part in self._each(state)]
+        return after[0] if len(after) == 1 else torch.cat(after, dim=-1)
+
     def recall(self, state: Tensor) -> Tensor:
         """The last outputs [B, H], read from the state [B, S]."""
         return torch.cat([one.cell.output(part) for one, part in self._each(state)], dim=-1)
 
-    def speak(self, memory: Tensor, sight: Tensor, leads: Tensor | None = None) -> Tensor:
+    def speak(self, memory: Tensor, sight: Tensor, leads: Tensor | None = None, linear: Linear = F.linear) -> Tensor:
         """Changes from the base [..., L, Q] at origins with outputs [..., H], `sight` of the past and `leads` [..., L, C]."""
-        said = [one.speak(part, sight, leads) for one, part in self._each(memory)]
+        said = [one.speak(part, sight, leads, linear) for one, part in self._each(memory)]
         return said[0] if len(said) == 1 else torch.stack(said).mean(0)
 
     def widen(self, stretch: float) -> None:

@@ -1,28 +1,31 @@
 """The recurrent forecaster behind both doors: whole panels at once, or one observation at a time, to the same bits.
 
 A series' state is the scaler's numbers, then the cell's, then what never changes in the series. Elementwise arithmetic gives the
-same bits in any batch; matrix products do not, so the network always sees tiles of sizes that do (`tiles.py`), the last one filled
-up with zeros. Windows, single steps and uneven chunks then agree with `==`.
+same bits in any batch; matrix products do not, so the network always sees tiles of sizes that do (`tiles.py`), the last
+one filled up with zeros. Windows, single steps and uneven chunks then agree with `==`.
 Axes: B series, R rows of origins, T time steps, D inputs of a step, C of those beside the values or of a lead, S state size,
 L leads, Q quantiles.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
 from forecaster.errors import ConfigError
 from forecaster.forecast import Forecast, State
 from forecaster.frequency import Frequency, Positions
+from forecaster.models.heads import Linear
 from forecaster.models.holt_winters import Float32
 from forecaster.models.inputs import Inputs
 from forecaster.models.network import ModelConfig, Network
+from forecaster.models.products import linear
 from forecaster.models.scaler import AGE, LOG, SPREAD, Scaler
-from forecaster.models.tiles import Tiles, filled
+from forecaster.models.tiles import Tiles, Work, alone, filled
 from forecaster.models.track import track
 from forecaster.series import Origins, Panel, Values
 
@@ -113,7 +116,7 @@ class Recurrent:
         rows_of = _rows_by_series(origins, len(panel))
         order = np.argsort(panel.lengths, kind="stable")
         order = order[[len(rows_of[b]) > 0 for b in order]]
-        for part, size in self._steps.cut(len(order), most=WINDOW_TILE):
+        for part, size, _ in self._steps.cut(len(order), most=WINDOW_TILE):
             self._remember_at(
                 panel, features, walk.age, series=order[part], size=size, rows_of=rows_of, known=origins.known, into=state
             )
@@ -163,14 +166,22 @@ class Recurrent:
     @cached_property
     def _steps(self) -> Tiles:
         """The tiles in which the cell sees rows."""
-        inputs = self.scaler.feature_count + self.inputs.step_count
-        return Tiles(lambda x, memory: self.network.remember(x, memory)[1], ((1, inputs), (self.network.state_size,)))
+        shapes = (self.scaler.feature_count + self.inputs.step_count,), (self.network.state_size,)
+
+        def plain(x: Tensor, memory: Tensor) -> Tensor:
+            return self.network.remember(x[:, None], memory)[1]
+
+        return Tiles(plain, partial(self.network.step, linear=linear), shapes)
 
     @cached_property
     def _speeches(self) -> Tiles:
         """The tiles in which the head sees rows."""
         shapes = (self.network.state_size,), (self.scaler.sight_count(self.horizon),), (self.horizon, self.inputs.lead_count)
-        return Tiles(lambda memory, sight, leads: self.network.speak(self.network.recall(memory), sight, leads), shapes)
+
+        def plain(memory: Tensor, sight: Tensor, leads: Tensor, linear: Linear = F.linear) -> Tensor:
+            return self.network.speak(self.network.recall(memory), sight, leads, linear)
+
+        return Tiles(plain, partial(plain, linear=linear), shapes)
 
     def _step(self, state: State, y: Values, beside: Float32) -> State:
         """The state [B, S] after one more position, which sees `beside` [B, C] of what is beside the values."""
@@ -184,43 +195,39 @@ class Recurrent:
     def _step_block(self, state: State, y: Values, beside: Float32, *, into: State) -> None:
         scaled = self.scaler.step(state[:, : self.scaler.size], y, into=into[:, : self.scaler.size])
         features = self.scaler.feature_rows(scaled, ~np.isnan(y)).T
-        for rows, size in self._steps.cut(len(state)):
-            x = filled(features[rows], beside[rows], size=size)
-            with torch.inference_mode():
-                _, memory = self.network.remember(x[:, None], filled(state[rows, self.memory], size=size))
-            into[rows, self.memory] = memory.numpy()[: rows.stop - rows.start]
+        with alone(len(state)):
+            for rows, size, step in self._steps.cut(len(state)):
+                memory = step(filled(features[rows], beside[rows], size=size), filled(state[rows, self.memory], size=size))
+                into[rows, self.memory] = memory.numpy()[: rows.stop - rows.start]
         into[:, self.memory.stop :] = state[:, self.memory.stop :]
         young = np.flatnonzero(scaled[:, AGE] == 0)
         into[young, self.memory] = 0
 
     def _remember(self, x: Float32, memory: Float32, *, size: int) -> Float32:
         """The cell's state after x [B, T, D], for at most a tile of rows."""
-        with torch.inference_mode():
+        with alone(size):
             _, after = self.network.remember(filled(x, size=size), filled(memory, size=size))
         return np.asarray(after.numpy()[: len(x)])
 
     def _forecast(self, state: State, leads: Float32) -> Values:
         """Quantiles [R, L, Q] from states [R, S], with what is known of the leads [R, L, C]."""
         values = np.empty((len(state), self.horizon, len(self.quantiles)))
-        for rows, size in self._speeches.cut(len(state)):
-            part = state[rows]
-            base = self.scaler.base_forecast(part, self.horizon)
-            change = self._speak(part, base, leads[rows], size=size)
-            change *= part[:, SPREAD, None, None]
-            change += base[:, :, None]
-            restored = self.scaler.restore(change, part[:, LOG] > 0)
-            for q in range(len(self.quantiles)):
-                values[rows, :, q] = restored[:, :, q]
+        with alone(len(state)):
+            for rows, size, speak in self._speeches.cut(len(state)):
+                self._forecast_tile(state[rows], leads[rows], size=size, speak=speak, into=values[rows])
         values[state[:, AGE] == 0] = np.nan
         return values
 
-    def _speak(self, state: State, base: Float32, leads: Float32, *, size: int) -> Float32:
-        """Changes from the base [R, L], in spreads, for at most a tile of rows."""
+    def _forecast_tile(self, state: State, leads: Float32, *, size: int, speak: Work, into: Values) -> None:
+        base = self.scaler.base_forecast(state, self.horizon)
         sight = self.scaler.sight_parts(state[:, : self.scaler.size], base)
-        with torch.inference_mode():
-            memory = self.network.recall(filled(state[:, self.memory], size=size))
-            out = self.network.speak(memory, filled(*sight, size=size), filled(leads, size=size))
-        return np.asarray(out.numpy()[: len(state)])
+        memory = filled(state[:, self.memory], size=size)
+        change = np.asarray(speak(memory, filled(*sight, size=size), filled(leads, size=size)).numpy()[: len(state)])
+        change *= state[:, SPREAD, None, None]
+        change += base[:, :, None]
+        restored = self.scaler.restore(change, state[:, LOG] > 0)
+        for q in range(len(self.quantiles)):
+            into[:, :, q] = restored[:, :, q]
 
     # -- beyond the horizon --------------------------------------------------------------------------------------------------
 

@@ -79,9 +79,9 @@ class Scaler:
     def restore(self, v: NDArray[np.floating], log: NDArray[np.bool_]) -> Values:
         """Values [B, ...] in the unit of the data; `log` [B] says which series are in logarithms."""
         if log.all():
-            values = np.clip(v, -UTMOST_LOG, UTMOST_LOG).astype(np.float64)
-            return np.exp(values, out=values)
-        values = v.astype(np.float64)
+            logs: Values = np.clip(v, -UTMOST_LOG, UTMOST_LOG).astype(np.float64)
+            return np.exp(logs, out=logs)
+        values: Values = v.astype(np.float64)
         if log.any():
             values[log] = np.exp(np.ascontiguousarray(np.clip(values[log], -UTMOST_LOG, UTMOST_LOG)))
         return values
@@ -139,7 +139,7 @@ class Scaler:
             np.maximum(numbers[row] + change * (size - numbers[row]), least, out=numbers[row])
 
     def _smooth(self, numbers: Float32, v: Float32, alive: NDArray[np.bool_], *, season: Float32) -> Float32:
-        """Move the base by one position, in place, in the rows of `numbers` [SEASONS, B]; returns the season's number anew [B]."""
+        """Move the base by one position, in place, in the rows of `numbers` [SEASONS, B]; returns the season's new number [B]."""
         base = self.base
         weights = tuple(np.float32(weight) for weight in (base.level, base.slope, base.season, base.damping))
         age = np.maximum(numbers[AGE], ONE)

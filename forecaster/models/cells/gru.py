@@ -1,5 +1,7 @@
 """The gated recurrent unit that torch knows, in one or more layers."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -43,11 +45,31 @@ class GRU(nn.Module):
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         h = state.reshape(len(state), self.layers, self.output_size).transpose(0, 1).contiguous()  # [layers, B, H]
         is_trained_here = torch.is_grad_enabled() and x.device.type == "cpu"
-        if self.residual or self.output_size < LEAST_UNITS or is_trained_here:
+        if is_trained_here or not self.has_step:
             outputs, h = self._unroll(x, h)
         else:
             outputs, h = self.recurrence(x, h)
         return outputs, h.transpose(0, 1).reshape(len(state), self.state_size)
+
+    @property
+    def has_step(self) -> bool:
+        """Whether `step` is for this cell: it follows torch's own computation, which residual and very small ones do not."""
+        return not self.residual and self.output_size >= LEAST_UNITS
+
+    def step(self, x: Tensor, state: Tensor, linear: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+        """The state [B, S] after one step x [B, D], without gradients: what `recurrence` computes, in its order.
+
+        `linear` is as `torch.nn.functional.linear`, and gives a new tensor.
+        """
+        after, gates = [], 2 * self.output_size
+        for k, h in enumerate(state.chunk(self.layers, dim=1)):
+            of_x, of_h, bias_of_x, bias_of_h = (self.recurrence.get_parameter(f"{name}_l{k}") for name in TORCH_NAMES)
+            inputs, sums = linear(x, of_x, bias_of_x), linear(h, of_h, bias_of_h)
+            r, stays = sums[:, :gates].add_(inputs[:, :gates]).sigmoid_().chunk(2, dim=1)
+            n = sums[:, gates:].mul_(r).add_(inputs[:, gates:]).tanh_()
+            x = (h - n).mul_(stays).add_(n)
+            after.append(x)
+        return after[0] if self.layers == 1 else torch.cat(after, dim=1)
 
     def output(self, state: Tensor) -> Tensor:
         outputs = state.chunk(self.layers, dim=1)
