@@ -109,9 +109,11 @@ def read_arrivals(
 def place(fields: Fields, lines: Sequence[bytes], dates: Dates, *, first_line: int, feed: FeedPosition) -> Arrivals:
     """What lines say, on the calendar; what has no place on it becomes a dead letter."""
     places = dates.places(fields.ds)
-    found = [places[ds] for ds in fields.ds]
+    found = list(map(places.__getitem__, fields.ds))
     ids, rows, values, letters = fields.ids, fields.rows, np.array(fields.y, dtype=np.float64), list(fields.rejected)
-    unplaced = [n for n, stamp in enumerate(found) if type(stamp) is not int]
+    unplaced = (
+        [n for n, stamp in enumerate(found) if isinstance(stamp, Unreadable)] if Unreadable in set(map(type, found)) else []
+    )
     for n in unplaced:
         fault = found[n]
         assert isinstance(fault, Unreadable)

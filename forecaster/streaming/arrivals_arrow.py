@@ -44,6 +44,7 @@ class ArrowRows:
         self._stamps: dict[int, int | Unreadable] = {}
         self._dictionary: pa.Array | None = None
         self._names: list[str] = []
+        self._nameless_codes: list[int] = []
 
     def read(self, batch: pa.RecordBatch, *, first_line: int, feed: FeedPosition) -> Arrivals:
         """The observations in a record batch; `feed` is where it stood before.
@@ -81,17 +82,18 @@ class ArrowRows:
     def _ids(self, column: pa.Array) -> "CodedIds | list[str]":
         if not pa.types.is_dictionary(column.type):
             texts = column if _is_text(column.type) else column.cast(pa.string())
-            return [(text or "").strip() for text in texts.to_pylist()]
+            return list(map(str.strip, (texts.fill_null("") if texts.null_count else texts).to_pylist()))
         if self._dictionary is None or not _is_same(column.dictionary, self._dictionary):
             self._dictionary = column.dictionary  # kept alive, so that its address stays its own
             self._names = [*((text or "").strip() for text in column.dictionary.cast(pa.string()).to_pylist()), ""]
+            self._nameless_codes = [code for code, name in enumerate(self._names) if not name]
         codes = column.indices.cast(pa.int64()).fill_null(len(self._names) - 1)
         return CodedIds(self._names, codes.to_numpy())
 
     def _nameless(self, ids: "CodedIds | list[str]") -> list[int]:
         if isinstance(ids, CodedIds):
-            nameless = [code for code, name in enumerate(self._names) if not name]
-            return np.flatnonzero(np.isin(ids.codes, nameless)).tolist()
+            is_rare = len(self._nameless_codes) == 1 and ids.codes.max(initial=0) < len(self._names) - 1
+            return [] if is_rare else np.flatnonzero(np.isin(ids.codes, self._nameless_codes)).tolist()
         return [n for n, name in enumerate(ids) if not name] if "" in ids else []
 
     # -- times -----------------------------------------------------------------------------------------------------------

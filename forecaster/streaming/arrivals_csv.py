@@ -85,7 +85,9 @@ class CsvRows:
 
     def _take_plain(self, lines: Sequence[bytes], first: int, fields: Fields) -> bool:
         """Add what rows say, if each is plainly an observation; otherwise add nothing and return False."""
-        data = b"\n".join(lines).replace(b"\r\n", b"\n").removesuffix(b"\r")
+        data = b"\n".join(lines)
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").removesuffix(b"\r")
         if b'"' in data or b"\r" in data or len(data) > MOST_AT_ONCE or max(map(len, lines), default=0) > LONGEST_LINE:
             return False
         try:

@@ -22,6 +22,7 @@ class OutputStream:
         stream.flush()
         # Past the buffer: what a closed pipe refused must not be tried again when the interpreter leaves.
         self._stream = cast(BinaryIO, getattr(stream, "raw", stream))
+        self._buffered = stream  # which closes the stream when nobody holds it any more
         self.length = 0
 
     def write(self, parts: Iterable[Bytes]) -> None:
