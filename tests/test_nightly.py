@@ -287,14 +287,18 @@ def test_where_the_run_in_service_is_damaged_the_one_before_it_speaks(forecast: 
     (home / "runs" / "second" / "weights.safetensors").write_bytes(b"nothing")
     done = night(code=10)
     assert done["published"]["run"] == "tiny"
-    assert done["troubles"][0].startswith("decide failed: ")
-    assert "run second cannot forecast" in done["troubles"][1]
+    assert "run second cannot forecast" in done["troubles"][0]
+    assert done["training"]["reasons"][0].startswith("the run in service cannot be read (")
+    assert done["training"]["contest"]["challenger_coverage"] > 0  # held with the one before it
 
 
 def test_where_no_run_can_speak_the_baseline_does(forecast: Forecast, night: Any, home: Path) -> None:
     forecast("runs", "promote", "tiny")
     (home / "runs" / "tiny" / "weights.safetensors").write_bytes(b"nothing")
-    assert night(code=10)["published"]["forecaster"] == "seasonal_naive"
+    done = night(code=10)
+    assert done["published"]["forecaster"] == "seasonal_naive"
+    assert done["training"]["verdict"] == ["there is no other run that can serve"]
+    assert service_of("macro", Home(home)).current == done["training"]["run"]
 
 
 def test_a_challenger_that_cannot_be_trained_costs_no_forecast(forecast: Forecast, night: Any) -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from forecaster.config import Config
-from forecaster.errors import ConfigError
+from forecaster.errors import ConfigError, ForecasterError
 from forecaster.jobs.contest import hold_contest
 from forecaster.jobs.drift import NAMED, measure_drift, since_last_training
 from forecaster.jobs.home import Clock, Home
@@ -14,21 +14,23 @@ from forecaster.jobs.registry import promote
 from forecaster.jobs.runs import Run, settings_fingerprint
 from forecaster.jobs.service import service_of
 from forecaster.jobs.train import train
+from forecaster.models.checkpoint import load_recurrent
 from forecaster.models.training import Progress
 from forecaster.operations.decisions import Decision, Situation, decide_promotion, decide_training
 from forecaster.series import Panel
 
 
 def decide(panel: Panel, *, name: str, home: Home, config: Config, held: str) -> dict[str, Any]:
-    """Whether to train tonight, and on what evidence."""
-    operations, service = config.operations, service_of(name, home)
-    drift = measure_drift(Run.open(service.current, home), panel, operations) if service.current else None
+    """Whether to train tonight, and on what evidence; `champion` is who has to be beaten, None where nobody can speak."""
+    operations = config.operations
+    champion, broken = _champion(name, home)
+    drift = measure_drift(champion, panel, operations) if champion else None
     days, growth = since_last_training(name, panel, home)
-    decision = decide_training(Situation(days, growth, drift, held), operations.retrain)
+    decision = decide_training(Situation(days, growth, drift, held, broken), operations.retrain)
     told: dict[str, Any] = {
         "train": decision.is_taken,
         "reasons": list(decision.reasons),
-        "champion": service.current,
+        "champion": champion.path.name if champion else None,
         "days_since_training": days,
         "growth": growth,
     }
@@ -38,6 +40,22 @@ def decide(panel: Panel, *, name: str, home: Home, config: Config, held: str) ->
             "series_drifted": len(drift.series),
         }
     return told
+
+
+def _champion(name: str, home: Home) -> tuple[Run | None, str]:
+    """The run in service, or the one before it where that cannot be read; and what is wrong with the former."""
+    service, broken = service_of(name, home), ""
+    for candidate in (service.current, service.previous):
+        if candidate is not None:
+            try:
+                run = Run.open(candidate, home)
+                load_recurrent(run.deployed_weights)
+                load_recurrent(run.judged_weights)
+            except ForecasterError as error:
+                broken = broken or f"the run in service cannot be read ({error})"
+            else:
+                return run, broken
+    return None, broken
 
 
 def train_challenger(
@@ -68,7 +86,7 @@ def train_challenger(
 def judge_challenger(panel: Panel, *, challenger: str, champion: str | None, home: Home, config: Config) -> dict[str, Any]:
     """The contest between the two, and whether the challenger is to serve; without a champion there is nothing to beat."""
     if champion is None or champion == challenger:
-        return {"promote": True, "reasons": ["no run served before"], "contest": None}
+        return {"promote": True, "reasons": ["there is no other run that can serve"], "contest": None}
     try:
         run = Run.open(champion, home)
         contest = hold_contest(run, Run.open(challenger, home), panel)

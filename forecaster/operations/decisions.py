@@ -45,12 +45,14 @@ class PromoteConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Situation:
-    """What is known when a night asks whether to train: days since the last training (None: never), growth, drift, holds."""
+    """What is known when a night asks whether to train: days since the last training (None: never), growth, drift, what holds
+    it, and what is broken."""
 
     days_since_training: float | None
     growth: float = 0.0
     drift: Drift | None = None
     held: str = ""
+    broken: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def decide_training(situation: Situation, config: RetrainConfig) -> Decision:
     days = situation.days_since_training
     if situation.held:
         return Decision(False, (f"nothing is trained while {situation.held}",))
+    if situation.broken:
+        return Decision(True, (situation.broken,))
     if days is None:
         return Decision(True, ("the panel has no run yet",))
     reasons = []
