@@ -61,12 +61,13 @@ class GRU(nn.Module):
 
         `linear` is as `torch.nn.functional.linear`, and gives a new tensor.
         """
-        after, gates = [], 2 * self.output_size
+        after = []
         for k, h in enumerate(state.chunk(self.layers, dim=1)):
             of_x, of_h, bias_of_x, bias_of_h = (self.recurrence.get_parameter(f"{name}_l{k}") for name in TORCH_NAMES)
-            inputs, sums = linear(x, of_x, bias_of_x), linear(h, of_h, bias_of_h)
-            r, stays = sums[:, :gates].add_(inputs[:, :gates]).sigmoid_().chunk(2, dim=1)
-            n = sums[:, gates:].mul_(r).add_(inputs[:, gates:]).tanh_()
+            inputs, (r, stays, n) = linear(x, of_x, bias_of_x).chunk(3, dim=1), linear(h, of_h, bias_of_h).chunk(3, dim=1)
+            r.add_(inputs[0]).sigmoid_()
+            stays.add_(inputs[1]).sigmoid_()
+            n.mul_(r).add_(inputs[2]).tanh_()
             x = (h - n).mul_(stays).add_(n)
             after.append(x)
         return after[0] if self.layers == 1 else torch.cat(after, dim=1)
