@@ -81,7 +81,7 @@ def test_parts_that_are_taken_away_are_gone(rung: str) -> None:
     start = torch.zeros(2, cell.state_size, dtype=torch.float64)
     with torch.inference_mode():
         assert not with_layers(cell, (silence(layer),))(x, start)[0].any()
-        if not layer.feels:
+        if not layer.has_feedback:
             return
         deaf = with_layers(cell, (cut_off(layer, layer.gates),))
         again = torch.cat([deaf(x[:, [t]], start)[0] for t in range(30)], dim=1)  # each step from a state of zero

@@ -61,8 +61,29 @@ def test_a_network_that_copies_is_not_taken_for_smoothing() -> None:
         loss = found.removal(name).loss
         assert loss.low > 1, f"{name}: without U it knows nothing of {COPIED} steps ago"
     said = smoothness_verdict(found)
-    assert said.startswith("As a bank of smoothers, and not trained again, this network loses accuracy, errors change by +")
+    assert said.startswith("As a bank of smoothers, and not trained again, this network loses accuracy: errors change by +")
     assert timescales(copying_gru(panel), panel).half_lives.max() < 0.1
+
+
+def test_a_cell_that_nobody_listens_to_tells_nothing() -> None:
+    network = smoothing_gru(PANEL, (0.1, 0.5))
+    with torch.no_grad():
+        network.network.member(0).head.direct.weight.zero_()
+    found = of(network)
+    assert found.is_idle
+    assert not found.is_smoothing
+    assert smoothness_verdict(found).endswith("not even by taking the cell away: these forecasts do not listen to it.")
+
+
+@pytest.mark.parametrize("rung", ["rnn", "no_carry"])
+def test_what_carries_nothing_over_is_never_smoothing(rung: str) -> None:
+    network = network_on(PANEL, rung)
+    with torch.no_grad():
+        network.network.member(0).cell.layers[0].of_h.zero_()
+    found = of(network)
+    assert found.removal("no_u").costs_nothing
+    assert not found.is_smoothing
+    assert smoothness_verdict(found).startswith(f"{rung} carries nothing over by itself")
 
 
 @pytest.mark.parametrize("rung", RUNGS)

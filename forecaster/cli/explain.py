@@ -18,6 +18,8 @@ explain = typer.Typer(
     `forecast explain smoothness RUN`""",
 )
 
+SERIES_AT_MOST = 200  # a distribution over units, and means over series, move little with more
+
 AtMost = Annotated[int, typer.Option("--at-most", min=1, help="Series to look at; of more, as many are evenly drawn.")]
 Units = Annotated[list[int] | None, typer.Option("--unit", min=1, help="A unit, from 1 on; may be repeated; else telling ones.")]
 
@@ -70,7 +72,7 @@ def explain_trace(
 @explain.command("timescales")
 def explain_timescales(
     run: RunName,
-    at_most: AtMost = 200,
+    at_most: AtMost = SERIES_AT_MOST,
     all_units: Annotated[bool, typer.Option("--all", help="Every unit in the table, not the ends of it.")] = False,
     json: Json = False,
 ) -> None:
@@ -95,7 +97,7 @@ def explain_timescales(
 
 
 @explain.command("smoothness")
-def explain_smoothness(run: RunName, at_most: AtMost = 200, json: Json = False) -> None:
+def explain_smoothness(run: RunName, at_most: AtMost = SERIES_AT_MOST, json: Json = False) -> None:
     """Take parts from the network, without training it again, and show what forecasts of held-out values lose.
 
     `forecast explain smoothness RUN`

@@ -93,7 +93,9 @@ def words_of(rung: str, convention: Convention) -> tuple[str, ...]:
         stays = "z is the share of the old state that stays (torch.nn.GRU); alpha of smoothing would be 1 - z."
         enters = "z is the share of the candidate that enters (Chung et al. 2014), as alpha of smoothing is of the value."
         said.append(stays if convention == "torch" else enters)
-    if rung not in LINEAR:
+    if rung == "rnn":
+        said.append("There are two biases, of which this rung has no second." if convention == "torch" else "There is one bias.")
+    elif rung not in LINEAR:
         is_torch = rung in ("gru", "lstm")
         one = f"Each gate has one bias{', the sum of the two that torch has' if is_torch else ''}"
         two = f"Each gate has two biases{'' if is_torch else ', of which this rung has no second'}"

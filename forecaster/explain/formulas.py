@@ -54,7 +54,7 @@ class Layer:
         return self.hidden_size * (2 if self.rung == "lstm" else 1)
 
     @property
-    def feels(self) -> bool:
+    def has_feedback(self) -> bool:
         """Whether anything of it sees what it remembers."""
         return self.rung not in LINEAR
 
@@ -103,7 +103,7 @@ def step(layer: Layer, x: Tensor, state: Tensor) -> Step:
     count, size = len(x), layer.hidden_size
     h = state[:, :size]
     of_x = (x @ layer.of_x.flatten(0, 1).T).view(count, -1, size)
-    of_h = (h @ layer.of_h.flatten(0, 1).T).view(count, -1, size) if layer.feels else torch.zeros_like(of_x)
+    of_h = (h @ layer.of_h.flatten(0, 1).T).view(count, -1, size) if layer.has_feedback else torch.zeros_like(of_x)
     sums = of_x + layer.bias_of_x
     seen = of_h + layer.bias_of_h
     gates = torch.sigmoid(sums + seen)

@@ -62,6 +62,11 @@ class Removal:
     by_lead: tuple[float, ...]
     by_series: tuple[float, ...]
 
+    @property
+    def costs_nothing(self) -> bool:
+        """Whether no forecast is worse, or better, by more than rounding, at any lead or on any series."""
+        return all(abs(loss) <= NOTHING for loss in (self.loss.value, *self.by_lead, *self.by_series))
+
 
 @dataclass(frozen=True)
 class Smoothness:
@@ -81,10 +86,15 @@ class Smoothness:
         return next((one for one in self.removals if one.name == name), None)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing is lost even without the cell: then its parts tell nothing."""
+        return all(one.costs_nothing for one in self.removals)
+
+    @property
     def is_smoothing(self) -> bool:
-        """Whether nothing at all is lost by any removal, but that of the cell itself."""
-        parts = [one for one in self.removals if one.name != NO_MEMORY]
-        return all(abs(part) <= NOTHING for one in parts for part in (one.loss.value, *one.by_lead, *one.by_series))
+        """Whether nothing is lost by any removal but that of the cell itself, on a rung that can be smoothing."""
+        can_be = self.rung not in WITHOUT_CARRY and not self.is_idle
+        return can_be and all(one.costs_nothing for one in self.removals if one.name != NO_MEMORY)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON can hold it; what is undefined is null."""
@@ -112,27 +122,27 @@ def removals_of(rung: str) -> dict[str, tuple[str, Edit]]:
     """
     gates = [gate for gate in GATES[rung] if gate not in CANDIDATES]
     candidates = [gate for gate in GATES[rung] if gate in CANDIDATES]
-    feels = rung not in LINEAR
+    has_feedback = rung not in LINEAR
     found: dict[str, tuple[str, Edit]] = {}
     no_memory: dict[str, tuple[str, Edit]] = {
         NO_MEMORY: ("h = 0: the head does without the cell", lambda layer, _: silence(layer))
     }
     if rung == "smoothing":
         return no_memory
-    if feels:
+    if has_feedback:
         found |= {f"{gate}_mean": (f"{gate} held at its mean", _held([gate])) for gate in gates}
-    if feels and len(gates) > 1:
+    if has_feedback and len(gates) > 1:
         found["gates_mean"] = f"{', '.join(gates[:-1])} and {gates[-1]} held at their means", _held(gates)
     if "r" in gates:
         found["r_open"] = "r = 1: no reset", lambda layer, counts: hold(layer, "r", counts.mean("r").new_ones(layer.hidden_size))
-    if feels and gates:
+    if has_feedback and gates:
         found["no_u_gates"] = "gates do not see h", lambda layer, _: cut_off(layer, gates)
         found["no_u_candidate"] = "the candidate does not see h", lambda layer, _: cut_off(layer, candidates)
-    if feels:
+    if has_feedback:
         found["no_u"] = "U = 0: nothing sees h", lambda layer, _: cut_off(layer, layer.gates)
     if rung not in WITHOUT_CARRY:
         still = "gates at their means" if len(gates) > 1 else "z at its mean"
-        words = f"{'U = 0 and ' if feels else ''}{still}: a bank of smoothers"
+        words = f"{'U = 0 and ' if has_feedback else ''}{still}: a bank of smoothers"
         found[SMOOTHER] = words, lambda layer, counts: cut_off(_held(gates)(layer, counts), candidates)
     return found | no_memory
 
@@ -180,32 +190,31 @@ def smoothness(
     leaderboard = rank(score(result, history=panel, actuals=truth, season_length=season_length, reference=""))
     losses = paired_losses(leaderboard)
     ids, by_series = losses.by_series()
+    if INTACT not in losses.forecasters or not ids:
+        return Smoothness(recurrent.name, losses.measure, (), 0, recurrent.horizon, math.nan, (), (), ())
     by_lead = {name: leaderboard.scores.tallies[name].by_lead[losses.measure] for name in losses.forecasters}
-    column = losses.forecasters.index(INTACT) if INTACT in losses.forecasters else None
-    intact = by_series[:, column] if column is not None else np.empty(0)
-    found = [
-        Removal(
-            name,
-            what,
-            float(by_series[:, f].mean()),
-            _loss(losses, by_series, intact=column, other=f),
-            _share(by_lead[name], by_lead[INTACT]),
-            _share(by_series[:, f], intact),
-        )
-        for name, (what, _) in removals_of(recurrent.name).items()
-        for f, forecaster in enumerate(losses.forecasters)
-        if forecaster == name and column is not None
-    ]
+    intact = by_series[:, losses.forecasters.index(INTACT)]
     return Smoothness(
         recurrent.name,
         losses.measure,
-        ids if found else (),
-        int(np.bincount(losses.series).max(initial=0)),
+        ids,
+        int(np.bincount(losses.series).max()),
         recurrent.horizon,
-        float(intact.mean()) if len(intact) else math.nan,
-        tuple(by_lead[INTACT].tolist()) if found else (),
+        float(intact.mean()),
+        tuple(by_lead[INTACT].tolist()),
         tuple(intact.tolist()),
-        tuple(found),
+        tuple(
+            Removal(
+                name,
+                what,
+                float(by_series[:, losses.forecasters.index(name)].mean()),
+                _loss(losses, by_series, name),
+                _share(by_lead[name], by_lead[INTACT]),
+                _share(by_series[:, losses.forecasters.index(name)], intact),
+            )
+            for name, (what, _) in removals_of(recurrent.name).items()
+            if name in losses.forecasters
+        ),
     )
 
 
@@ -215,6 +224,8 @@ def smoothness_verdict(found: Smoothness) -> str:
         return "This rung is a bank of exponential smoothers: there is nothing to take away but the whole."
     if not found.ids:
         return "No series could be scored, so nothing can be said."
+    if found.is_idle:
+        return "Nothing is lost by any of it, not even by taking the cell away: these forecasts do not listen to it."
     if found.is_smoothing:
         return "Nothing is lost by any of it: on this data the network is a bank of exponential smoothers."
     smoother, silent = found.removal(SMOOTHER), found.removal(NO_MEMORY)
@@ -224,8 +235,8 @@ def smoothness_verdict(found: Smoothness) -> str:
         said = [f"As a bank of smoothers, and not trained again, this network {_told(smoother.loss)}."]
     parts = [one for one in found.removals if one.name not in (SMOOTHER, NO_MEMORY)]
     costly = max(parts, key=lambda one: one.loss.value, default=None)
-    if costly and costly.loss.value > NOTHING:
-        said.append(f"Of single parts it misses this most, {costly.what}: it {_told(costly.loss)}.")
+    if costly and costly.loss.value > NOTHING and not costly.loss.is_noise:
+        said.append(f"The costliest single change is `{costly.what}`, {_percent(costly.loss)}.")
     if silent and silent.loss.is_tested and silent.loss.is_noise:
         said.append(f"But even without its cell it {_told(silent.loss)}: these forecasts hardly need what it remembers.")
     return " ".join(said)
@@ -237,7 +248,7 @@ def _told(loss: Loss) -> str:
         return "loses nothing"
     if loss.is_tested and loss.is_noise:
         return f"shows no loss beyond noise, {_percent(loss)}"
-    return f"{'loses accuracy' if loss.value > 0 else 'gains accuracy'}, errors change by {_percent(loss)}"
+    return f"{'loses' if loss.value > 0 else 'gains'} accuracy: errors change by {_percent(loss)}"
 
 
 def _percent(loss: Loss) -> str:
@@ -257,8 +268,9 @@ def _held(gates: Sequence[str]) -> Edit:
     return edit
 
 
-def _loss(losses: Losses, by_series: Values, *, intact: int, other: int) -> Loss:
+def _loss(losses: Losses, by_series: Values, name: str) -> Loss:
     """Over series, or over origins that share no value where series are few."""
+    intact, other = losses.forecasters.index(INTACT), losses.forecasters.index(name)
     if len(by_series) >= FEWEST_UNITS:
         return relative_loss(by_series[:, intact], by_series[:, other], of="series")
     by_origin = losses.by_origin()[1][::-1][:: losses.overlap][::-1]
@@ -266,4 +278,6 @@ def _loss(losses: Losses, by_series: Values, *, intact: int, other: int) -> Loss
 
 
 def _share(after: Values, before: Values) -> tuple[float, ...]:
-    return tuple(np.divide(after, before, out=np.full(len(before), np.nan), where=before > 0).__sub__(1).tolist())
+    """How far `after` lies above `before`, as shares; NaN where that was 0 and is not any more."""
+    ratio = np.divide(after, before, out=np.where(after == before, 1.0, np.nan), where=before > 0)
+    return tuple((ratio - 1).tolist())

@@ -40,16 +40,14 @@ def sentence_of(layer: Layer, done: Step, unit: int, *, is_turned: bool) -> str:
         return f"h = {after:.2f}, at its limit" if abs(after) >= AT_LIMIT else f"h = {after:.2f}, all of it new"
     if layer.rung == "lstm":
         return _of_lstm(numbers)
-    said = [_of_z(numbers["z"], "1 - z" if is_turned else "z", has_carry=layer.rung != "no_carry")]
+    said = [_of_z(numbers["z"], is_turned=is_turned, has_carry=layer.rung != "no_carry")]
     if numbers.get("r", 1.0) <= KEPT:
         said.append(f"r = {numbers['r']:.2f}, the candidate ignores the past")
     return "; ".join(said)
 
 
-def _of_z(z: float, name: str, *, has_carry: bool) -> str:
-    shown = f"{name} = {z:.2f}"
-    if name == "1 - z":
-        shown = f"z = {1 - z:.2f}"
+def _of_z(z: float, *, is_turned: bool, has_carry: bool) -> str:
+    shown = f"z = {1 - z if is_turned else z:.2f}"
     if not has_carry:
         return f"{shown}, {100 * z:.0f} % of the candidate is all there is"
     if z <= KEPT:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from forecaster.evaluation.significance import FEWEST_UNITS
 from forecaster.explain.gates import GateCounts, Progress, count_gates
@@ -139,27 +140,23 @@ def timescales(
     counted = count_gates(recurrent, panel, progress=progress)
     flat = [(m, k, count) for m, member in enumerate(counted, start=1) for k, count in enumerate(member, start=1)]
     units = tuple(unit for m, k, count in flat for unit in _units(m, k, count))
-    aged, forgotten = (_beside(flat, name) for name in ("aged", "forgotten"))  # [B, U]
+    counts = [count for _, _, count in flat]
+    aged, forgotten = (np.concatenate([part.numpy() for part in parts], axis=1) for parts in _both(counts))  # [B, U]
     series = _series(panel, aged, forgotten, ses_alphas or {})
-    claim = None
-    if flat[0][2].layer.gates[0] == "r":
-        closed = 1 - np.concatenate([count.sums["r"].numpy() for _, _, count in flat], axis=1) / flat[0][2].steps.numpy()[:, None]
-        claim = _claim(closed, aged, forgotten, steps=flat[0][2].steps.numpy(), seed=seed)
     agreement = None
     if series:
         pairs = np.array([(one.ses_alpha, one.alpha) for one in series])
         agreement = rank_correlation(pairs[:, 0], pairs[:, 1], of="series", seed=seed)
-    frequency = panel.frequency
     return Timescales(
         recurrent.name,
         len(counted),
         len(counted[0]),
         len(panel),
-        int(flat[0][2].steps.sum()),
-        None if frequency.alias == "step" else frequency.days,
+        int(counts[0].steps.sum()),
+        None if panel.frequency.alias == "step" else panel.frequency.days,
         units,
         series,
-        claim,
+        _claim(counts, aged, forgotten, seed=seed),
         _claim_by_member(units),
         agreement,
     )
@@ -189,9 +186,8 @@ def _units(member: int, layer: int, count: GateCounts) -> list[UnitScale]:
     ]
 
 
-def _beside(flat: list[tuple[int, int, GateCounts]], name: str) -> Values:
-    """One of the counts of all units beside each other [B, U]."""
-    return np.concatenate([getattr(count, name).numpy() for _, _, count in flat], axis=1)
+def _both(counts: list[GateCounts]) -> tuple[list[Tensor], list[Tensor]]:
+    return [count.aged for count in counts], [count.forgotten for count in counts]
 
 
 def _series(panel: Panel, aged: Values, forgotten: Values, ses_alphas: Mapping[str, float]) -> tuple[SeriesScale, ...]:
@@ -207,19 +203,23 @@ def _series(panel: Panel, aged: Values, forgotten: Values, ses_alphas: Mapping[s
     return tuple(found)
 
 
-def _claim(closed: Values, aged: Values, forgotten: Values, *, steps: Values, seed: int) -> Correlation:
-    """The rank correlation of closed reset gates [B, U] with half-lives; resampled are units and, where they are many, series."""
+def _claim(counts: list[GateCounts], aged: Values, forgotten: Values, *, seed: int) -> Correlation | None:
+    """The rank correlation of closed reset gates with half-lives; resampled are units and, where they are many, series."""
+    if "r" not in counts[0].layer.gates:
+        return None
+    steps = counts[0].steps.numpy()
+    opened = np.concatenate([count.sums["r"].numpy() for count in counts], axis=1)
 
     def of(weights: NDArray[np.int64]) -> tuple[Values, Values]:
         """What each unit's reset gate and half-life are [R, U] where series count `weights` [R, B] times; half-lives as ranks of
         -alpha, which are the same."""
-        return (weights * steps) @ closed / (weights @ steps)[:, None], -(weights @ forgotten) / (weights @ aged)
+        return 1 - weights @ opened / (weights @ steps)[:, None], -(weights @ forgotten) / (weights @ aged)
 
-    count = len(steps)
-    shut, lasting = of(np.ones((1, count), dtype=np.int64))
+    shut, lasting = of(np.ones((1, len(steps)), dtype=np.int64))
     again = None
-    if count >= FEWEST_UNITS:
-        again = of(np.random.default_rng((seed, 1)).multinomial(count, np.full(count, 1 / count), size=REPETITIONS))
+    if len(steps) >= FEWEST_UNITS:
+        even = np.full(len(steps), 1 / len(steps))
+        again = of(np.random.default_rng((seed, 1)).multinomial(len(steps), even, size=REPETITIONS))
     return rank_correlation(shut[0], lasting[0], of="units", again=again, seed=seed)
 
 
@@ -242,7 +242,7 @@ def claim_verdict(found: Timescales) -> str:
     """
     if found.claim is None:
         return f"{found.rung} has no reset gate, so nothing can be said of it."
-    words = "that units with active reset gates are the short-term ones (Cho et al. 2014)"
+    words = "that units with active (closed) reset gates are the short-term ones (Cho et al. 2014)"
     told = found.claim.told
     if not found.claim.is_tested:
         return f"Nothing can be said here of the claim {words}: {found.claim.reason}."

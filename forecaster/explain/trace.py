@@ -174,10 +174,6 @@ def _unit_step(layer: Layer, done: Step, unit: int, convention: Convention) -> U
     return UnitStep(unit + 1, numbers_of(layer, done, unit, convention), sentence)
 
 
-def _units(count: int) -> range:
-    return range(1, count + 1)
-
-
 def _place(panel: Panel, unique_id: str) -> int:
     if unique_id not in panel.ids:
         some = ", ".join(panel.ids[:3])

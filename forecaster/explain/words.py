@@ -155,9 +155,9 @@ def _series_lines(found: Timescales) -> list[str]:
             f"{100 * one.faster:>12.0f} %"
         )
     if len(picked) < len(order):
-        middle = sorted(one.ses_alpha for one in order)[len(order) // 2]
+        middle = order[len(order) // 2].ses_alpha
         lines.append(f"{len(order):,} series in all; the middle one has alpha {middle:.4f}, half-life {half_life(middle):,.1f}")
-    return lines
+    return [*lines, "ses, simple exponential smoothing, is fitted to each series, seasonally adjusted where a season is found"]
 
 
 def _long(steps: float, found: Timescales) -> str:

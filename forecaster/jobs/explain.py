@@ -22,8 +22,6 @@ from forecaster.streaming.arrivals import Unreadable, place_dates
 Say = Callable[[str], None]
 Progress = Callable[[int, int, str], None]
 
-SERIES_AT_MOST = 200  # a distribution over units, and its mean over series, moves little with more
-
 
 def explain_trace(
     run: Run,
