@@ -222,7 +222,8 @@ def test_a_plain_loop_that_keeps_every_forecast_learns_the_same(horizon: int) ->
             share = basis[lead - 1] @ kernel
             low *= np.exp(share * 0.02 * (beyond[0] - 0.1) / 0.3)
             high *= np.exp(share * 0.02 * (beyond[2] - 0.1) / 0.3)
-            shift += share * 0.004 * 2 * (beyond[1] - 0.5) * (1 + 40 * max(abs(2 * misses[1] - 1) - 0.5, 0))
+            haste = 40 * min(count / 30, 1) * max(abs(2 * misses[1] - 1) - 0.5, 0)
+            shift += share * 0.004 * 2 * (beyond[1] - 0.5) * (1 + haste)
         if t % schedule.spacing == 0:
             for lead in schedule.kept_leads[t % schedule.period // schedule.spacing]:
                 bend = basis[lead - 1]
@@ -355,6 +356,28 @@ def test_forecasts_that_are_not_finite_are_passed_on_and_never_scored() -> None:
     state = warm_state(stepper, panel_of(np.full(40, np.nan)))
     assert np.isnan(stepper.forecast(state, np.array([39]))).all()
     assert stepper.coverage_of(state).scores[0] == 0
+
+
+def test_values_beyond_what_a_state_can_hold_do_no_harm() -> None:
+    stepper = Calibrated(Normal())
+    y = np.zeros((3, 60))
+    y[0, 30], y[1, 30], y[2, 30] = 1e300, -1e300, 1e38
+    state = warm_state(stepper, panel_of(*y))
+    assert np.isfinite(state[:, : 1 + stepper.tracker.bends.stop]).all()
+    assert np.isfinite(stepper.forecast(state, np.full(3, 59))).all()
+    wild = Calibrated(Normal(0, 1e200))
+    assert wild.coverage_of(warm_state(wild, panel_of(*y))).scores.tolist() == [0, 0, 0]
+
+
+def test_no_series_and_one_sided_quantiles_are_fine() -> None:
+    stepper = Calibrated(Normal(2, quantiles=(0.5, 0.9)))
+    nobody = stepper.initial_state(0)
+    assert stepper.step(nobody, np.empty(0), np.empty(0, np.int64)).shape == nobody.shape
+    assert stepper.forecast(nobody, np.empty(0, np.int64)).shape == (0, 6, 2)
+    y = np.random.default_rng(9).normal(size=(20, 2_000))
+    said = stepper.forecast(warm_state(stepper, panel_of(*y)), np.full(20, 1_999)).mean(axis=(0, 1))
+    assert said == pytest.approx([0, NormalDist().inv_cdf(0.9)], abs=0.15)
+    assert stepper.coverage_of(nobody).nominal == ()
 
 
 def test_a_constant_series_stays_what_it_is() -> None:

@@ -140,14 +140,16 @@ class Tracker:
     def _learn(self, numbers: Float32, rows: Indices, waiting: Float32, *, y: Values, leads: Indices) -> None:
         """Take the truth of one matured forecast of each of `rows` [R] into its numbers; `waiting` [R, W] was kept of it."""
         own = numbers[rows, : self.bends.stop]
-        error = ((y - waiting[:, HIGH]) - waiting[:, LOW]).astype(np.float32)
+        with np.errstate(over="ignore"):  # an error that is no float32 is as large as can be
+            error = ((y - waiting[:, HIGH]) - waiting[:, LOW]).astype(np.float32)
         beyond = self._beyond(error, waiting)
         own[:, COUNT] = np.minimum(own[:, COUNT] + ONE, MOST_SCORES)
         misses = own[:, self.misses]
         misses += (beyond - misses) / np.minimum(own[:, COUNT, None], np.float32(self.config.coverage_memory))
         self._rescale(own, np.abs(error), waiting[:, HALF] * self._usual_errors[leads - 1])
         push, middle = self._rates * (beyond - self.levels.beyond), self.levels.middle
-        push[:, middle] *= ONE + HASTE * np.maximum(np.abs(TWO * misses[:, middle] - ONE) - ONE_SIDED, np.float32(0))
+        evidence = np.minimum(own[:, COUNT] / np.float32(self.config.coverage_memory), ONE)
+        push[:, middle] *= ONE + HASTE * evidence * np.maximum(np.abs(TWO * misses[:, middle] - ONE) - ONE_SIDED, np.float32(0))
         bends = self._blocks_of(own)
         move = self._shares[leads - 1][:, :, None] * push[:, None, :]
         shift = bends[:, :, middle] + move[:, :, middle]
@@ -181,9 +183,11 @@ class Tracker:
         What was forecast as no less than zero stays so, in a series that never was less.
         """
         corrected, at = np.empty_like(values), np.broadcast_to(leads, values.shape[:2])
-        for first in range(0, len(values), rows_at_once := max(NUMBERS_AT_ONCE // max(values[0].size, 1), 1)):
+        rows_at_once = max(NUMBERS_AT_ONCE // max(values[:1].size, 1), 1)
+        for first in range(0, len(values), rows_at_once):
             rows = slice(first, first + rows_at_once)
-            part = correct(values[rows], self._bends_at(numbers[rows], at[rows]), levels or self.levels)
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite stays so
+                part = correct(values[rows], self._bends_at(numbers[rows], at[rows]), levels or self.levels)
             if (part < 0).any():
                 part[(numbers[rows, IS_SIGNED] == 0)[:, None, None] & (values[rows] >= 0) & (part < 0)] = 0
             corrected[rows] = part
