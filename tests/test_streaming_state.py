@@ -16,7 +16,7 @@ from forecaster.frequency import Frequency
 from forecaster.streaming.live import FeedPosition, LiveSeries, Progress
 from forecaster.streaming.sinks import DeadLetters
 from forecaster.streaming.state import StateStore
-from forecaster.streaming.stepping import take_in, turns
+from forecaster.streaming.stepping import catch_up, take_in, turns
 
 TESTS = Path(__file__).parent
 STEPPER = Smoothing()
@@ -31,6 +31,7 @@ def open_store(
 def apply(series: LiveSeries, slots, positions, y) -> None:
     for turn in turns(slots):
         take_in(series, STEPPER, slots[turn], positions[turn], y[turn])
+    catch_up(series, STEPPER, np.unique(slots))
 
 
 def load(store: StateStore) -> tuple[LiveSeries, Progress]:

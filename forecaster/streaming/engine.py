@@ -43,7 +43,7 @@ from forecaster.streaming.lateness import (
 from forecaster.streaming.live import LiveForecast, LiveSeries, Progress
 from forecaster.streaming.shards import SHARD, shard_count
 from forecaster.streaming.state import StateStore
-from forecaster.streaming.stepping import Indices, begin_from, take_in, turns
+from forecaster.streaming.stepping import Indices, begin_from, catch_up, take_in, turns
 
 MISSING = "missing"  # observations that were stepped without a value
 BEHIND = "behind"  # observations that were next for their series, when another was further on
@@ -151,6 +151,7 @@ class Engine:
             is_news = self._classify(at, positions, y) < Arrival.DUPLICATE
             if is_news.any():
                 take_in(self.series, self.stepper, at[is_news], positions[is_news], y[is_news])
+        catch_up(self.series, self.stepper, slots)
         self.progress = replace(progress, series=len(self.series), dead_letter_bytes=0)
         self._store.snapshot(self.series, progress=self.progress)
         return [other.ids[n] for n in np.flatnonzero(is_cut)]
@@ -227,6 +228,7 @@ class Engine:
             if accepted.any():
                 take_in(self.series, self.stepper, at[accepted], positions[accepted], y[accepted])
                 parts.append(self._forecast(turn[accepted], at[accepted], y[accepted]))
+        catch_up(self.series, self.stepper, np.unique(slots[is_known]))
         live = self._in_order(arrivals, parts)
         self.dead_letters.write(sorted(letters, key=lambda letter: letter.line))
         is_accepted = codes < Arrival.DUPLICATE
@@ -242,6 +244,7 @@ class Engine:
     def _take_in_again(self, series: LiveSeries, slots: Indices, positions: Positions, y: Values) -> None:
         for turn in turns(slots):
             take_in(series, self.stepper, slots[turn], positions[turn], y[turn])
+        catch_up(series, self.stepper, np.unique(slots))
 
     # -- one turn: at most one observation of each series ----------------------------------------------------------------
 
@@ -289,6 +292,7 @@ class Engine:
         if not asks.any():
             values = np.empty((0, self.stepper.horizon, len(self.stepper.quantiles)))
         else:
+            catch_up(self.series, self.stepper, slots[asks])
             values = self.stepper.forecast(self.series.state[slots[asks]], origins[asks])
         return turn[asks], origins[asks], counts[asks], values
 

@@ -12,6 +12,8 @@ from forecaster.frequency import Positions
 from forecaster.series import Values
 from forecaster.streaming.lateness import NEVER
 
+UNCHANGED = np.iinfo(np.int64).max
+
 
 @dataclass(frozen=True)
 class FeedPosition:
@@ -75,6 +77,8 @@ class LiveSeries:
     So that one of the last `window` positions can change, `recent` [B, R] holds the last values (R is twice the window; position
     p lies in column p % R), and `kept` [B, 2, S] two older states, from after `kept_positions` [B, 2]: the newer one follows
     every `window` steps from the first, and the older one is always old enough to begin again from.
+    `changed` [B] is the earliest position whose value was changed since the state was made, `UNCHANGED` where none was; between
+    micro-batches none is.
     A slot is given when an id is first met and never changes.
     """
 
@@ -87,6 +91,7 @@ class LiveSeries:
         self.positions: Positions = np.empty(0, np.int64)
         self.firsts: Positions = np.empty(0, np.int64)
         self.counts: NDArray[np.int64] = np.empty(0, np.int64)
+        self.changed: Positions = np.empty(0, np.int64)
         self.recent: Values = np.empty((0, max(2 * window, 1)))
         self.state: State = np.empty((0, state_size), np.float32)
         self.kept_positions: NDArray[np.int64] = np.empty((0, 2 if window else 0), np.int64)
@@ -103,7 +108,7 @@ class LiveSeries:
         self.slots.update(zip(ids, range(first, stop), strict=True))
         rows = np.arange(first, stop)
         self.positions[rows], self.firsts[rows], self.counts[rows] = NEVER, NEVER, 0
-        self.recent[rows], self.state[rows] = np.nan, state
+        self.changed[rows], self.recent[rows], self.state[rows] = UNCHANGED, np.nan, state
         self.kept[rows], self.kept_positions[rows] = state[:, None], NEVER
         return rows
 
@@ -124,7 +129,7 @@ class LiveSeries:
         if size <= len(self.positions):
             return
         room = max(size, 2 * len(self.positions), 64)
-        for name in self.ARRAYS:
+        for name in (*self.ARRAYS, "changed"):
             whole = getattr(self, name)
             larger = np.empty((room, *whole.shape[1:]), whole.dtype)
             larger[: len(self)] = whole[: len(self)]

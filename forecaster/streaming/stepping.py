@@ -13,13 +13,17 @@ from forecaster.forecast import State, Stepper
 from forecaster.frequency import Positions
 from forecaster.series import Panel, Values
 from forecaster.streaming.lateness import NEVER
-from forecaster.streaming.live import LiveSeries
+from forecaster.streaming.live import UNCHANGED, LiveSeries
 
 Indices = NDArray[np.int64]
 
 
 def take_in(series: LiveSeries, stepper: Stepper, slots: Indices, positions: Positions, y: Values) -> None:
-    """Take in one observation of each slot [N]: no slot twice, none of them settled."""
+    """Take in one observation of each slot [N]: no slot twice, no position that is closed.
+
+    A series whose past is changed is wound back when its state is next wanted: `catch_up` must come before its state is read.
+    So a publication that changes many days at once costs one way back.
+    """
     last = series.positions[slots]
     is_ahead = (last == NEVER) | (positions > last)
     if is_ahead.all():
@@ -28,7 +32,7 @@ def take_in(series: LiveSeries, stepper: Stepper, slots: Indices, positions: Pos
     if is_ahead.any():
         _step_to(series, stepper, slots[is_ahead], positions[is_ahead], y[is_ahead])
     behind = ~is_ahead
-    _revise(series, stepper, slots[behind], positions[behind], y[behind])
+    _revise(series, slots[behind], positions[behind], y[behind])
 
 
 def turns(slots: Indices) -> Iterator[Indices]:
@@ -51,6 +55,7 @@ def turns(slots: Indices) -> Iterator[Indices]:
 
 def _step_to(series: LiveSeries, stepper: Stepper, slots: Indices, positions: Positions, y: Values) -> None:
     """Move each slot to a position ahead, through the positions that are missing in between."""
+    catch_up(series, stepper, slots)
     last = series.positions[slots]
     is_new = last == NEVER
     if is_new.any():
@@ -90,12 +95,11 @@ def _step(series: LiveSeries, stepper: Stepper, slots: Indices, positions: Posit
 # -- back and forward again --------------------------------------------------------------------------------------------------
 
 
-def _revise(series: LiveSeries, stepper: Stepper, slots: Indices, positions: Positions, y: Values) -> None:
-    """Change the value at a position within the window, and step again from the state kept before it.
+def _revise(series: LiveSeries, slots: Indices, positions: Positions, y: Values) -> None:
+    """Change the value at a position within the window.
 
     A position before the first one becomes the first: the series is then so young that the older kept state is the initial one.
     """
-    last = series.positions[slots]
     is_earlier = positions < series.firsts[slots]
     earlier = slots[is_earlier]
     series.firsts[earlier] = positions[is_earlier]
@@ -103,9 +107,19 @@ def _revise(series: LiveSeries, stepper: Stepper, slots: Indices, positions: Pos
     series.counts[slots] += ~np.isnan(y)
     series.counts[slots] -= ~np.isnan(series.known_values(slots, positions)) & ~is_earlier
     _note(series, slots, positions, y)
-    from_older = slots[positions <= series.kept_positions[slots, 1]]
+    series.changed[slots] = np.minimum(series.changed[slots], positions)
+
+
+def catch_up(series: LiveSeries, stepper: Stepper, slots: Indices) -> None:
+    """Where the past of these slots [N] was changed, step again from the state kept before the change."""
+    slots = slots[series.changed[slots] != UNCHANGED]
+    if not len(slots):
+        return
+    last = series.positions[slots]
+    from_older = slots[series.changed[slots] <= series.kept_positions[slots, 1]]
     series.kept[from_older, 1] = series.kept[from_older, 0]
     series.kept_positions[from_older, 1] = series.kept_positions[from_older, 0]
+    series.changed[slots] = UNCHANGED
     series.state[slots] = series.kept[slots, 1]
     at = series.kept_positions[slots, 1].copy()
     for k in range(1, int((last - at).max()) + 1):
