@@ -8,8 +8,9 @@ READY  := $(VENV)/.ready
 PANEL  ?= sales
 CONFIG ?= configs/default.yaml
 DATA   ?= $(or $(FORECASTER_DATA),../shared/data)
+RUN    ?= $(PANEL)@current
 
-.PHONY: help demo test lint types floors unit slow m4_hourly soak lock ingest train clean
+.PHONY: help demo test lint types floors unit slow m4_hourly soak lock ingest train evaluate predict promote report nightly clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z_0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_0-9]+):.*## */  make \1\t/' | expand -t 20
@@ -54,6 +55,22 @@ train: $(READY) ## Train on a panel: make train PANEL=sales CONFIG=configs/defau
 
 soak: $(READY) ## Kill a stream 300 times over two real feeds, fill its disk, flip its bytes
 	$(BIN)/python benchmarks/soak.py --data $(DATA)
+
+evaluate: $(READY) ## Score the run in service against the baselines: make evaluate PANEL=sales, or RUN=…
+	$(BIN)/forecast evaluate $(RUN)
+
+predict: $(READY) ## Forecast with the run in service: make predict PANEL=sales OUT=forecasts.csv
+	$(BIN)/forecast predict $(RUN) --out $(or $(OUT),forecasts/$(PANEL).csv)
+
+promote: $(READY) ## Let a run serve its panel: make promote RUN=sales-20240501-021500
+	$(BIN)/forecast runs promote $(RUN)
+
+report: $(READY) ## The page of the run in service: make report PANEL=sales, or RUN=macro-demo
+	$(BIN)/forecast report $(RUN)
+
+nightly: CONFIG := configs/nightly.yaml
+nightly: $(READY) ## A panel's whole night: make nightly PANEL=sales CONFIG=configs/nightly.yaml
+	$(BIN)/forecast nightly $(CONFIG) --panel $(PANEL) $(ARGS)
 
 lock: ## Pin what is installed in the environment now
 	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/' > requirements.lock
