@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from forecaster.forecast import warm_state
 from forecaster.frequency import Frequency
 from forecaster.models.calendar import Calendar
 from forecaster.models.cells import GRU, LADDER
@@ -21,6 +22,7 @@ from forecaster.models.products import linear
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.scaler import AGE, LOG, SPREAD, Scaler
 from forecaster.models.tiles import SIZES, TILE, Tiles, filled
+from forecaster.series import Origins, Panel
 
 QUANTILES = (0.1, 0.5, 0.7, 0.9)
 HORIZON = 11
@@ -224,3 +226,21 @@ def test_a_position_has_the_same_row_in_any_company(frequency: Frequency) -> Non
     assert np.array_equal(calendar._rows(np.unique(positions)), calendar.at(np.unique(positions)))
     assert np.array_equal(calendar.holidays(positions), one_by_one[:, -1])
     assert calendar.at(positions[:0]).shape == (0, len(calendar.columns))
+
+
+@pytest.mark.parametrize("cell", ["gru", "adaptive"])
+def test_windows_of_many_series_are_the_steps_of_each(cell: str) -> None:
+    forecaster, y = forecaster_for(cell), feed(140, 150)
+    lengths = np.random.default_rng(1).integers(1, 151, len(y))
+    values = np.concatenate([row[:length] for row, length in zip(y, lengths, strict=True)])
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    panel = Panel(tuple(f"s{b:03d}" for b in range(len(y))), np.full(len(y), NOW), offsets, values, HOURLY)
+    stepped = warm_state(forecaster, panel)
+    assert np.array_equal(forecaster.warm(panel), stepped)
+    for few in (1, 20, 40):
+        assert np.array_equal(forecaster.warm(panel.select(range(few))), stepped[:few])
+    origins = Origins.back(panel.select(np.flatnonzero(lengths > 20)), (0, 3, 17))
+    some = panel.select(np.flatnonzero(lengths > 20))
+    for back in (0, 3, 17):
+        rows = origins.known == some.lengths[origins.index] - back
+        assert np.array_equal(forecaster.states_at(some, origins)[rows], warm_state(forecaster, some.drop_last(back)))

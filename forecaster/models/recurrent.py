@@ -7,7 +7,7 @@ Axes: B series, R rows of origins, T time steps, D inputs of a step, C of those 
 L leads, Q quantiles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -116,10 +116,11 @@ class Recurrent:
         rows_of = _rows_by_series(origins, len(panel))
         order = np.argsort(panel.lengths, kind="stable")
         order = order[[len(rows_of[b]) > 0 for b in order]]
-        for part, size, _ in self._steps.cut(len(order), most=WINDOW_TILE):
-            self._remember_at(
-                panel, features, walk.age, series=order[part], size=size, rows_of=rows_of, known=origins.known, into=state
-            )
+        with alone(len(order)):
+            for part, size, remember in self._windows.cut(len(order), most=WINDOW_TILE):
+                walked = partial(self._walked, panel, features, walk.age, size=size, remember=remember)
+                for rows, memory in walked(series=order[part], rows_of=rows_of, known=origins.known):
+                    state[rows, self.memory] = memory
         state[state[:, AGE] == 0, self.memory] = 0
         return state
 
@@ -131,7 +132,7 @@ class Recurrent:
 
     # -- tiles ---------------------------------------------------------------------------------------------------------------
 
-    def _remember_at(
+    def _walked(
         self,
         panel: Panel,
         features: Float32,
@@ -139,39 +140,47 @@ class Recurrent:
         *,
         series: NDArray[np.int64],
         size: int,
+        remember: Work,
         rows_of: list[NDArray[np.int64]],
         known: NDArray[np.int64],
-        into: State,
-    ) -> None:
-        """Run one tile of series from their first observed value, in chunks that end wherever one of its origins lies."""
+    ) -> Iterator[tuple[NDArray[np.int64], Float32]]:
+        """Rows of origins and what is remembered there, from one tile of series that begin at their first observed values.
+
+        The tile is walked in chunks that end wherever one of its origins lies.
+        """
         skip = np.array([int((age[panel.offsets[b] : panel.offsets[b + 1]] == 0).sum()) for b in series])
-        stops = [known[rows_of[b]] - gap for b, gap in zip(series, skip, strict=True)]
-        memory = np.zeros((len(series), self.network.state_size), dtype=np.float32)
-        before = 0
-        for stop in np.unique(np.concatenate(stops)):
-            if stop <= 0:
-                continue
-            x = np.zeros((len(series), int(stop) - before, features.shape[1]), dtype=np.float32)
-            for i, b in enumerate(series):
-                chunk = features[
-                    panel.offsets[b] + skip[i] + before : min(panel.offsets[b] + skip[i] + stop, panel.offsets[b + 1])
-                ]
-                x[i, : len(chunk)] = chunk
-            for start in range(0, x.shape[1], WINDOW_STEPS):
-                memory = self._remember(x[:, start : start + WINDOW_STEPS], memory, size=size)
-            before = int(stop)
-            for i, b in enumerate(series):
-                into[rows_of[b][stops[i] == stop], self.memory] = memory[i]
+        begin, end = panel.offsets[series] + skip, panel.offsets[series + 1]
+        rows = np.concatenate([rows_of[b] for b in series])
+        owner = np.repeat(np.arange(len(series)), [len(rows_of[b]) for b in series])
+        stops = known[rows] - skip[owner]
+        memory, before = np.zeros((len(series), self.network.state_size), dtype=np.float32), 0
+        for stop in np.unique(stops[stops > 0]):
+            while before < stop:
+                at = begin[:, None] + np.arange(before, min(before + WINDOW_STEPS, stop))
+                x = features[np.minimum(at, len(features) - 1)]
+                x[at >= end[:, None]] = 0
+                memory = remember(filled(x, size=size), filled(memory, size=size)).numpy()[: len(series)]
+                before += at.shape[1]
+            here = stops == stop
+            yield rows[here], memory[owner[here]]
+
+    @cached_property
+    def _windows(self) -> Tiles:
+        """The tiles in which the cell sees windows."""
+        inputs = self.scaler.feature_count + self.inputs.step_count
+        shapes = (WINDOW_STEPS, inputs), (self.network.state_size,)
+        return Tiles(self._remember, self._remember, shapes)
 
     @cached_property
     def _steps(self) -> Tiles:
-        """The tiles in which the cell sees rows."""
-        shapes = (self.scaler.feature_count + self.inputs.step_count,), (self.network.state_size,)
+        """The tiles in which the cell sees single steps."""
+        inputs = self.scaler.feature_count + self.inputs.step_count
+        shapes = (inputs,), (self.network.state_size,)
+        return Tiles(lambda x, memory: self._remember(x[:, None], memory), partial(self.network.step, linear=linear), shapes)
 
-        def plain(x: Tensor, memory: Tensor) -> Tensor:
-            return self.network.remember(x[:, None], memory)[1]
-
-        return Tiles(plain, partial(self.network.step, linear=linear), shapes)
+    def _remember(self, x: Tensor, memory: Tensor) -> Tensor:
+        """The cell's state after x [B, T, D]."""
+        return self.network.remember(x, memory)[1]
 
     @cached_property
     def _speeches(self) -> Tiles:
@@ -202,12 +211,6 @@ class Recurrent:
         into[:, self.memory.stop :] = state[:, self.memory.stop :]
         young = np.flatnonzero(scaled[:, AGE] == 0)
         into[young, self.memory] = 0
-
-    def _remember(self, x: Float32, memory: Float32, *, size: int) -> Float32:
-        """The cell's state after x [B, T, D], for at most a tile of rows."""
-        with alone(size):
-            _, after = self.network.remember(filled(x, size=size), filled(memory, size=size))
-        return np.asarray(after.numpy()[: len(x)])
 
     def _forecast(self, state: State, leads: Float32) -> Values:
         """Quantiles [R, L, Q] from states [R, S], with what is known of the leads [R, L, C]."""
