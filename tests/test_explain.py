@@ -15,9 +15,13 @@ from models_panels import panel_of, weekly_panel
 from forecaster.errors import ConfigError, DataError
 from forecaster.explain.conventions import CONVENTIONS
 from forecaster.explain.formulas import cut_off, hold, read_layers, silence, with_layers
-from forecaster.explain.gates import walk_layers
+from forecaster.explain.gates import input_names, walk_layers
 from forecaster.explain.trace import Trace, trace
 from forecaster.explain.words import trace_lines
+from forecaster.frequency import Frequency
+from forecaster.models.calendar import Calendar
+from forecaster.models.columns import Scale, Texts
+from forecaster.models.inputs import Inputs
 from forecaster.models.recurrent import Recurrent
 
 LN2, LN3, LN6 = math.log(2), math.log(3), math.log(6)
@@ -280,3 +284,12 @@ def test_the_names_of_inputs_are_as_many_as_the_inputs() -> None:
         found = trace(network, PANEL, "series_0000", 130, layer=layer)
         assert len(found.inputs) == count
         assert {len(step.x) for step in found.steps} == {count}
+
+
+def test_what_is_seen_beside_the_values_has_its_names() -> None:
+    price, size = Scale("price", 0.0, centre=10.0, deviation=2.0, change=1.0), Scale("size", 0.0, centre=0, deviation=1, change=1)
+    beside = Inputs(Calendar(Frequency("D"), ("week",), "DE"), (price,), (size,), (Texts("region", ("n", "s")),))
+    network = replace(network_on(PANEL), inputs=beside)
+    names = input_names(network)
+    assert len(names) == network.scaler.feature_count + beside.step_count
+    assert names[-5:] == ("holiday of the next", "price of the next", "size", "region is n", "region is s")

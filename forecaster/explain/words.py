@@ -121,15 +121,15 @@ def _unit_lines(found: Timescales, *, is_whole: bool) -> list[str]:
     order = sorted(found.units, key=lambda unit: -unit.alpha)
     has_reset = any(unit.r_mean is not None for unit in order)
     named = found.members > 1 or found.layers > 1
-    head = (
-        f"{'member.layer.unit' if named else 'unit':>17}{'alpha':>10}{'half-life':>12}  {'':<14}{'z':>7}{'± ':>8}{'replaced':>10}"
-    )
+    head = f"{'member.layer.unit' if named else 'unit':>17}{'alpha':>10}{'half-life':>12}  {'':<14}"
+    head += f"{'1 - f' if found.rung == 'lstm' else 'z':>7}{'± ':>8}{'replaced':>10}"
     lines = [f"{head}{'r':>8}{'reset':>9}" if has_reset else head]
     cut = len(order) if is_whole or len(order) <= 2 * EXTREMES_SHOWN else EXTREMES_SHOWN
     lines += [_unit_line(unit, found, named=named) for unit in order[:cut]]
     if cut < len(order):
         lines += [f"{'…':>17}", *(_unit_line(unit, found, named=named) for unit in order[-cut:])]
-    return lines
+    reset = "; reset: of how many r is a tenth or less" if has_reset else ""
+    return [*lines, f"replaced: at how many of the steps nine tenths or more of the state go{reset}"]
 
 
 def _unit_line(unit: UnitScale, found: Timescales, *, named: bool) -> str:
