@@ -4,8 +4,8 @@
 
 A network of random weights on an hourly panel (a season of 24, the calendar's day, week and year), 24 leads by 3 quantiles, head
 of 256 units. "32" is the same work in tiles of 32 rows by torch's own modules, to the same bits; "of 100,000" also takes the rows
-out of so many live series and puts them back. Beside them stand a bare torch.nn.GRUCell and a GRU step in numpy, which neither scale
-nor look at a calendar. "sgemm" is what the products alone would cost at the speed of one large product of torch.
+out of so many live series and puts them back. Beside them stand a bare torch.nn.GRUCell and a GRU step in numpy, which neither
+scale nor look at a calendar. "sgemm" is what the products alone would cost at the speed of one large product of torch.
 """
 
 import argparse
