@@ -43,10 +43,9 @@ class Correlation:
 
     @property
     def told(self) -> str:
-        """The number with its interval, in words."""
-        return (
-            f"rank correlation {self.value:.2f} (95 % interval {self.low:.2f} to {self.high:.2f}) over {self.count:,} {self.of}"
-        )
+        """The number with its interval, in words; what lies next to zero with the digits that show on which side."""
+        value, low, high = (f"{x:.2f}" if abs(x) >= 0.005 else f"{x:.4f}" for x in (self.value, self.low, self.high))
+        return f"rank correlation {value} (95 % interval {low} to {high}) over {self.count:,} {self.of}"
 
 
 @dataclass(frozen=True)
