@@ -4,6 +4,9 @@ import contextlib
 import csv
 import io
 import json
+import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -360,6 +363,46 @@ def test_a_stream_that_is_cut_off_is_read_up_to_there_and_one_that_is_none_is_re
         list(open_source(io.BytesIO(b'{"unique_id": "a"}\n' * 100), NUMBERED, format="arrow"))
 
 
+def test_streams_one_after_another_are_one_feed(tmp_path):
+    batch = arrow(pa.array(["a"] * 5), pa.array(np.arange(5)), pa.array(np.arange(5.0)))
+    (tmp_path / "days.arrows").write_bytes(2 * as_stream(batch).getvalue())
+    other = as_stream(arrow(pa.array(["a"]), pa.array([1]), pa.array([1]))).getvalue()
+    for spec in (tmp_path / "days.arrows", io.BytesIO(2 * as_stream(batch).getvalue())):
+        parts = list(open_source(spec, NUMBERED, format="arrow"))
+        assert [ds for part in parts for ds in part.positions.tolist()] == [*range(5), *range(5)]
+    for spec in (tmp_path / "mixed.arrows", io.BytesIO(as_stream(batch).getvalue() + other)):
+        (tmp_path / "mixed.arrows").write_bytes(as_stream(batch).getvalue() + other)
+        *_, last = open_source(spec, NUMBERED, format="arrow")
+        assert "another stream follows, of another schema" in last.rejected[0].reason
+
+
+def test_small_record_batches_share_a_micro_batch_whatever_their_codes_are():
+    stream = io.BytesIO()
+    parts = [
+        arrow(pa.array(list(names)).dictionary_encode(), pa.array([n, n]), pa.array([n, n]))
+        for n, names in enumerate(["ab", "cb"])
+    ]
+    with pa.ipc.new_stream(stream, parts[0].schema) as writer:
+        for part in [*parts, parts[0].slice(0, 0), *parts]:
+            writer.write_batch(part)
+    source = open_source(io.BytesIO(stream.getvalue()), NUMBERED, format="arrow", max_batch=100, max_latency_ms=1e6)
+    (batch,) = source
+    assert list(batch.ids) == ["a", "b", "c", "b"] * 2
+    assert batch.positions.tolist() == [0, 0, 1, 1] * 2
+
+
+def test_a_stop_is_noticed_within_a_record_batch():
+    read_end, write_end = os.pipe()
+    data = as_stream(arrow(pa.array(["a"] * 5), pa.array(np.arange(5)), pa.array(np.arange(5.0)))).getvalue()
+    stop = threading.Event()
+    with open(read_end, "rb") as stream, open(write_end, "wb", buffering=0) as writer:
+        writer.write(data[:-60])
+        threading.Timer(0.2, stop.set).start()
+        parts = list(open_source(stream, NUMBERED, format="arrow", should_stop=stop.is_set))
+    assert sum(map(len, parts)) == 0
+    assert "ends within the record batch" in parts[0].rejected[0].reason
+
+
 def test_damaged_rows_do_not_crash_a_stream():
     data = bytearray(as_stream(arrow(pa.array(["a", "b"]), pa.array([1, 2]), pa.array([1.0, 2.0]))).getvalue())
     generator = np.random.default_rng(3)
@@ -383,13 +426,22 @@ def test_parquet_is_replayed_in_the_order_of_arrival_where_that_is_known(tmp_pat
     assert np.concatenate([batch.values for batch in read]).tolist() == expected["y"].tolist()
 
 
+def test_a_table_with_codes_and_holes_is_replayed(tmp_path):
+    rows = frame(series=2, hours=2)
+    rows["unique_id"] = rows["unique_id"].astype("category")
+    rows["ds"] = rows["ds"].dt.strftime("%Y-%m-%dT%H:%M").astype("category")
+    rows["arrival"] = [pd.Timestamp("2024-01-02"), pd.NaT, pd.Timestamp("2024-01-01"), pd.NaT]
+    rows.to_parquet(tmp_path / "feed.parquet")
+    for speed in (None, 1e9):
+        batches = list(open_source(tmp_path / "feed.parquet", HOURLY, speed=speed))
+        assert [unique_id for batch in batches for unique_id in batch.ids] == ["s0", "s0", "s1", "s1"]
+
+
 @pytest.mark.parametrize("kind", ["parquet", "arrow", "panel"])
 def test_a_replay_keeps_the_pace_it_is_told(tmp_path, kind):
     rows = frame(series=2, hours=4)
     spec = Panel.from_frame(rows, HOURLY) if kind == "panel" else write(tmp_path, kind, rows)
     batches, times = [], []
-    import time
-
     for batch in open_source(spec, HOURLY, speed=3600 / 0.05):
         batches.append(batch)
         times.append(time.monotonic())
@@ -565,8 +617,24 @@ def test_a_stream_without_forecasts_writes_nothing(tmp_path):
         assert (tmp_path / f"out.{suffix}").read_bytes() == b""
 
 
+@pytest.mark.parametrize("suffix", ["ndjson", "csv", "arrow"])
+def test_a_reader_that_left_does_not_keep_a_sink_from_closing(suffix):
+    read_end, write_end = os.pipe()
+    stream = open(write_end, "wb")  # noqa: SIM115 - closed below, when its reader is gone
+    with contextlib.closing(stream):
+        sink = open_sink(stream, HOURLY, format=suffix)
+        sink.emit(forecasts(0))
+        os.close(read_end)
+        sink.close()
+        again = open_sink(stream, HOURLY, format=suffix)
+        with pytest.raises(BrokenPipeError):
+            again.emit(forecasts(0))
+        again.close()
+
+
 def test_a_disk_that_refuses_is_told(tmp_path):
-    with pytest.raises(StateError, match="cannot be written to /dev/full"):
-        open_sink("/dev/full", HOURLY, format="ndjson").emit(forecasts(0))
+    full = open_sink("/dev/full", HOURLY, format="arrow")
+    with pytest.raises(StateError, match="cannot be written to /dev/full"), contextlib.closing(full):
+        full.emit(forecasts(0))
     with pytest.raises(StateError, match="expected room and permission"):
         open_sink(tmp_path, HOURLY, format="ndjson")

@@ -11,6 +11,7 @@ from forecaster.frequency import Frequency
 from forecaster.series import Panel
 from forecaster.streaming.arrivals import Arrivals
 from forecaster.streaming.arrivals_csv import CsvRows
+from forecaster.streaming.arrow_streams import read_arrow
 from forecaster.streaming.dead_letters import read_dead_letters
 from forecaster.streaming.live import FeedPosition
 from forecaster.streaming.outputs import Output, OutputFile, output_of
@@ -18,7 +19,7 @@ from forecaster.streaming.replay import replay
 from forecaster.streaming.sinks import CsvSink, LiveSink, NdjsonSink
 from forecaster.streaming.sinks_arrow import ArrowSink
 from forecaster.streaming.sources import JsonLines, LineFormat, never, read_files, read_lines
-from forecaster.streaming.tables import read_arrow, read_table
+from forecaster.streaming.tables import read_table
 
 NDJSON, CSV, ARROW, PARQUET, LETTERS = "ndjson", "csv", "arrow", "parquet", "dead_letters"
 SUFFIXES = {
@@ -71,7 +72,7 @@ def open_source(
     if isinstance(spec, str) and urlsplit(spec).scheme in BROKERS:
         _refuse(f"{spec} is a broker's", speed=speed is not None, from_start=is_whole, format=format not in (None, NDJSON))
         return _open_broker(spec, frequency, committed=committed, is_another=is_another, follow=follow, limits=limits)
-    form = _format_of(spec, format, SOURCE_FORMATS)
+    form = _format_of(spec, format, SOURCE_FORMATS, flag="--format")
     if spec == STANDARD or not isinstance(spec, str | Path):
         _refuse("a pipe is read as it comes", speed=speed is not None)
         stream = sys.stdin.buffer if isinstance(spec, str | Path) else spec
@@ -113,7 +114,7 @@ def open_sink(
     if isinstance(spec, str) and urlsplit(spec).scheme in BROKERS:
         _refuse(f"{spec} is a broker's", format=format not in (None, NDJSON))
         return _open_broker_sink(spec, frequency, committed=committed_bytes)
-    form = _format_of(spec, format, SINK_FORMATS)
+    form = _format_of(spec, format, SINK_FORMATS, flag="--out-format")
     return SINKS[form](_output(spec, committed_bytes), frequency)
 
 
@@ -149,11 +150,11 @@ def _line_format(form: str, frequency: Frequency) -> LineFormat:
     return CsvRows(is_numbered=frequency.is_numbered) if form == CSV else JsonLines()
 
 
-def _format_of(spec: str | Path | BinaryIO, asked: str | None, formats: Sequence[str]) -> str:
+def _format_of(spec: str | Path | BinaryIO, asked: str | None, formats: Sequence[str], *, flag: str) -> str:
     is_named = isinstance(spec, str | Path) and spec != STANDARD
     form = asked or (SUFFIXES.get(Path(str(spec)).suffix.lower()) if is_named else NDJSON)
     if form is None:
-        raise ConfigError(f"{spec} ends in no known suffix. Say with --format what it is: {', '.join(formats)}.")
+        raise ConfigError(f"{spec} ends in no known suffix. Say with {flag} what it is: {', '.join(formats)}.")
     if form not in formats:
         raise ConfigError(f"{form} is no format here; choose {', '.join(formats)}.")
     return form

@@ -17,6 +17,7 @@ class OutputStream:
     """
 
     is_cut_back = False
+    has_failed = False
 
     def __init__(self, stream: BinaryIO) -> None:
         stream.flush()
@@ -34,9 +35,10 @@ class OutputStream:
                     left = left[self._stream.write(left) or 0 :]
                 self.length += len(part)
             self._stream.flush()
-        except BrokenPipeError:
-            raise
         except OSError as error:
+            self.has_failed = True
+            if isinstance(error, BrokenPipeError):
+                raise
             raise StateError(
                 f"forecasts cannot be written ({error.strerror}); expected a stream with room. Mend that and start again: "
                 "the observations they were made from are committed."
@@ -63,6 +65,7 @@ class OutputFile:
     """
 
     is_cut_back = True
+    has_failed = False
 
     def __init__(self, path: Path, *, committed_bytes: int) -> None:
         self.path = path
@@ -98,6 +101,7 @@ class OutputFile:
                     left = left[os.write(self._descriptor, left) :]
                 self.length += len(part)
         except OSError as error:
+            self.has_failed = True
             raise self._refused(error) from error
 
     def sync(self) -> None:
@@ -105,12 +109,17 @@ class OutputFile:
         try:
             os.fsync(self._descriptor)
         except OSError as error:
+            self.has_failed = True
             raise self._refused(error) from error
 
     def close(self) -> None:
-        """Sync and close the file."""
-        if self._descriptor >= 0:
-            self.sync()
+        """Close the file, synced unless it has failed."""
+        if self._descriptor < 0:
+            return
+        try:
+            if not self.has_failed:
+                self.sync()
+        finally:
             os.close(self._descriptor)
             self._descriptor = -1
 

@@ -1,5 +1,6 @@
 """Forecasts as an Arrow IPC stream."""
 
+import contextlib
 from typing import BinaryIO
 
 import numpy as np
@@ -13,6 +14,7 @@ from forecaster.streaming.live import LiveForecast
 from forecaster.streaming.outputs import Output
 from forecaster.streaming.sinks import FormatSink
 
+LONGEST_SCHEMA = 1 << 20  # bytes
 END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
@@ -43,9 +45,9 @@ class ArrowSink(FormatSink):
 
     def close(self) -> None:
         """Mark the end of the stream, and close the output."""
-        if self._schema is not None or (self.is_cut_back and self.length):
-            self._schema = None
-            self.output.write([END_OF_STREAM])
+        if self.length and not self.output.has_failed:
+            with contextlib.suppress(BrokenPipeError):
+                self.output.write([END_OF_STREAM])
         self.output.close()
 
     def _begun(self, live: LiveForecast) -> pa.Schema:
@@ -53,10 +55,9 @@ class ArrowSink(FormatSink):
         if self._schema is not None:
             return self._schema
         schema = forecast_schema(live)
-        message = schema.serialize().to_pybytes()
         if self.output.length == 0:
-            self.output.write([message])
-        elif self.output.is_cut_back and self.output.head(len(message)) != message:
+            self.output.write([schema.serialize().to_pybytes()])
+        elif self.output.is_cut_back and not self._has(schema):
             raise StateError(
                 f"the file of forecasts has another schema than {live.forecast.horizon} leads of quantiles "
                 f"{live.forecast.quantiles} in steps of {self.frequency.alias!r}; expected the forecasts of one model. "
@@ -64,6 +65,14 @@ class ArrowSink(FormatSink):
             )
         self._schema = schema
         return schema
+
+    def _has(self, schema: pa.Schema) -> bool:
+        """Whether the file begins with this schema."""
+        try:
+            found = pa.ipc.read_schema(pa.py_buffer(self.output.head(LONGEST_SCHEMA)))
+        except (pa.ArrowException, OSError):
+            return False
+        return bool(found.equals(schema, check_metadata=True))
 
     def _columns(self, live: LiveForecast) -> list[pa.Array]:
         forecast = live.forecast
