@@ -22,7 +22,7 @@ def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright; install it with `pip install playwright`")
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright; install it with `pip install -e '.[browser]'`")
     with playwright.sync_playwright() as started:
         opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield opened

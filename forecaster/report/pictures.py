@@ -77,7 +77,7 @@ def lines_picture(
         axes.plot(x, lines[name], color=colour, linewidth=width, linestyle=dash, marker="o", markersize=size)
     frame(axes)
     axes.set_ylim(0, _top(lines, [name for name in (ours, rival) if name in lines]))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    label_values(axes)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel(what[0], fontsize=SIZE, color=MUTED)
     axes.set_title(what[1], fontsize=SIZE, color=MUTED, loc="left")

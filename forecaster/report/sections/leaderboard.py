@@ -104,7 +104,11 @@ def champions(subject: Subject) -> Section | None:
         return None
     table = judged.champions
     if table is None:
-        words = Words("Champions, a forecaster for each series, have not been chosen for this run.", evaluate_command(judged))
+        words = Words(
+            "Champions, a forecaster for each series, have not been chosen for this run.", f"forecast evaluate {subject.run}"
+        )
+        if not subject.facts["holdout"]:
+            words = Words("The run held nothing back to choose champions on; train with evaluation.origins of 1 or more.")
         return Section("champions", "Champions", (words,))
     counts = table["forecaster"].value_counts()
     names = short_names([str(name) for name in counts.index])
