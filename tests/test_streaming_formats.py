@@ -632,9 +632,22 @@ def test_a_reader_that_left_does_not_keep_a_sink_from_closing(suffix):
         again.close()
 
 
+def test_a_named_pipe_is_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "feed")
+    writer = threading.Thread(target=lambda: (tmp_path / "feed").write_bytes(b'{"unique_id": "a", "ds": 1, "y": 2}\n'))
+    writer.start()
+    (batch,) = open_source(tmp_path / "feed", NUMBERED, format="ndjson")
+    writer.join()
+    assert batch.ids == ("a",)
+    sink = open_sink("/dev/null", HOURLY, format="csv")
+    sink.emit(forecasts(0))
+    sink.close()
+    assert not sink.is_cut_back
+
+
 def test_a_disk_that_refuses_is_told(tmp_path):
     full = open_sink("/dev/full", HOURLY, format="arrow")
-    with pytest.raises(StateError, match="cannot be written to /dev/full"), contextlib.closing(full):
+    with pytest.raises(StateError, match=r"forecasts cannot be written \(No space left"), contextlib.closing(full):
         full.emit(forecasts(0))
     with pytest.raises(StateError, match="expected room and permission"):
         open_sink(tmp_path, HOURLY, format="ndjson")

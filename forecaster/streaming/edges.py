@@ -14,7 +14,7 @@ from forecaster.streaming.arrivals_csv import CsvRows
 from forecaster.streaming.arrow_streams import read_arrow
 from forecaster.streaming.dead_letters import read_dead_letters
 from forecaster.streaming.live import FeedPosition
-from forecaster.streaming.outputs import Output, OutputFile, output_of
+from forecaster.streaming.outputs import Output, OutputFile, OutputStream, output_of
 from forecaster.streaming.replay import replay
 from forecaster.streaming.sinks import CsvSink, LiveSink, NdjsonSink
 from forecaster.streaming.sinks_arrow import ArrowSink
@@ -78,6 +78,9 @@ def open_source(
         stream = sys.stdin.buffer if isinstance(spec, str | Path) else spec
         return _read_stream(stream, frequency, form, committed=committed, is_whole=is_whole, limits=limits)
     path = Path(spec)
+    if _is_pipe(path):
+        _refuse("a pipe is read as it comes", speed=speed is not None)
+        return _read_stream(path, frequency, form, committed=committed, is_whole=is_whole, limits=limits)
     if is_whole and form in (NDJSON, CSV, ARROW):
         _refuse("a file with --from-start is read once", speed=speed is not None, follow=follow)
         return _read_stream(path, frequency, form, committed=committed, is_whole=True, limits=limits)
@@ -124,7 +127,17 @@ def open_sink(
 def _output(spec: str | Path | BinaryIO, committed_bytes: int) -> Output:
     if spec == STANDARD:
         return output_of(sys.stdout.buffer)
-    return OutputFile(Path(spec), committed_bytes=committed_bytes) if isinstance(spec, str | Path) else output_of(spec)
+    if not isinstance(spec, str | Path):
+        return output_of(spec)
+    path = Path(spec)
+    if _is_pipe(path):
+        return OutputStream(path.open("wb", buffering=0), is_ours=True)
+    return OutputFile(path, committed_bytes=committed_bytes)
+
+
+def _is_pipe(path: Path) -> bool:
+    """Whether a path names a pipe or a device, in which there are no places to go back to."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _read_stream(

@@ -11,7 +11,7 @@ Bytes = bytes | memoryview
 
 
 class OutputStream:
-    """A pipe, or another stream that somebody else opened. What was written cannot be taken back.
+    """A pipe, or another stream that somebody reads. What was written cannot be taken back.
 
     So a forecast is written after its micro-batch was committed: a kill in between loses it, and none is written twice.
     """
@@ -19,8 +19,9 @@ class OutputStream:
     is_cut_back = False
     has_failed = False
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, *, is_ours: bool = False) -> None:
         stream.flush()
+        self._is_ours = is_ours
         # Past the buffer: what a closed pipe refused must not be tried again when the interpreter leaves.
         self._stream = cast(BinaryIO, getattr(stream, "raw", stream))
         self._buffered = stream  # which closes the stream when nobody holds it any more
@@ -48,7 +49,9 @@ class OutputStream:
         """Nothing: how durable it is, its reader decides."""
 
     def close(self) -> None:
-        """Nothing: whoever opened the stream closes it."""
+        """Close the stream, if it `is_ours`; whoever opened it does otherwise."""
+        if self._is_ours:
+            self._buffered.close()
 
     def head(self, count: int) -> bytes:
         """None of the first bytes: they were read by others."""
