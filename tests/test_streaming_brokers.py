@@ -9,16 +9,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from test_streaming_steppers import Smoothing
 
 from forecaster.errors import ConfigError, DataError, StateError
 from forecaster.forecast import Forecast
 from forecaster.frequency import Frequency
 from forecaster.streaming.arrivals import Arrivals
 from forecaster.streaming.edges import open_sink, open_source
+from forecaster.streaming.engine import Engine, StreamingConfig
 from forecaster.streaming.live import FeedPosition, LiveForecast
+from forecaster.streaming.sinks import LiveSink
+from forecaster.streaming.state import StateStore
+from forecaster.streaming.stream import stream_forecasts
 
 NUMBERED = Frequency("step", is_numbered=True)
 PATIENCE_SECONDS = 30.0
@@ -327,3 +333,92 @@ def test_a_library_that_is_missing_names_its_install_command(extra, library, mon
         list(open_source(f"{extra}://localhost:1/x", NUMBERED))
     with pytest.raises(ConfigError, match=rf"pip install 'forecaster\[{extra}\]'"):
         open_sink(f"{extra}://localhost:1/x", NUMBERED)
+
+
+# -- through a stream that is cut down again and again ----------------------------------------------------------------------
+
+
+class CutDownError(Exception):
+    """The process is gone."""
+
+
+class MortalSink:
+    """A sink whose stream is cut down: before forecasts are emitted, or between them and their commit."""
+
+    def __init__(self, sink: LiveSink, *, lives: int, is_before: bool) -> None:
+        self.is_cut_back, self.is_repeatable = sink.is_cut_back, sink.is_repeatable
+        self._sink, self._lives, self._is_before = sink, lives, is_before
+
+    @property
+    def length(self) -> int:
+        return self._sink.length
+
+    def emit(self, live: LiveForecast) -> None:
+        self._lives -= 1
+        if self._is_before and not self._lives:
+            raise CutDownError
+        self._sink.emit(live)
+
+    def sync(self) -> None:
+        self._sink.sync()
+        if not self._lives:
+            raise CutDownError
+
+    def close(self) -> None:
+        self._sink.close()
+
+
+def stream_through(source: str, place: str | Path, folder: Path, *, lives: int = 1_000_000, is_before: bool = False) -> bool:
+    """Stream a feed through the smoothing stepper until it ends, or is cut down; whether it ended."""
+    with StateStore.open(folder, fingerprint="smoothing-0.3", frequency=NUMBERED, state_size=3) as store:
+        engine = Engine(Smoothing(), NUMBERED, store, StreamingConfig(max_batch=7, calibrate=False))
+        batches = open_source(source, NUMBERED, committed=engine.progress.feed, max_batch=7)
+        sink = open_sink(place, NUMBERED, committed_bytes=engine.progress.output_bytes)
+        try:
+            stream_forecasts(batches, engine, MortalSink(sink, lives=lives, is_before=is_before))
+        except CutDownError:
+            return False
+        sink.close()
+    return True
+
+
+def stream_again_and_again(source: str, place: str | Path, folder: Path) -> None:
+    for lives, is_before in [(1, True), (1, False), (2, False), (3, True), (4, False)]:
+        assert not stream_through(source, place, folder, lives=lives, is_before=is_before)
+    assert stream_through(source, place, folder)
+
+
+def feed_lines() -> list[bytes]:
+    generator = np.random.default_rng(2)
+    return [line("abc"[n % 3], n // 3, float(generator.normal())) for n in range(90)]
+
+
+def test_a_stream_from_redis_to_redis_that_is_cut_down_says_everything_once(redis, tmp_path):
+    address, client = redis
+    for value in feed_lines():
+        client.xadd("again", {"json": value})
+    assert stream_through(f"{address}/again", tmp_path / "whole.ndjson", tmp_path / "whole")
+    stream_again_and_again(f"{address}/again", f"{address}/forecasts", tmp_path / "cut")
+    expected = (tmp_path / "whole.ndjson").read_bytes().splitlines()
+    assert [fields[b"json"] for _, fields in client.xrange("forecasts")] == expected
+    assert len(expected) == 90
+
+
+def test_a_stream_from_kafka_to_kafka_that_is_cut_down_says_everything_once(kafka, tmp_path):
+    kafka.create("again", 1)
+    kafka.create("forecasts", 2)
+    for value in feed_lines():
+        kafka.send("again", value)
+    assert stream_through(f"{kafka.address}/again", tmp_path / "whole.ndjson", tmp_path / "whole")
+    stream_again_and_again(f"{kafka.address}/again", f"{kafka.address}/forecasts", tmp_path / "cut")
+    found = emitted(list(open_source(f"{kafka.address}/forecasts", NUMBERED)))
+    assert sorted(found) == sorted((tmp_path / "whole.ndjson").read_bytes().splitlines())
+
+
+@pytest.mark.parametrize("suffix", ["ndjson", "csv", "arrow"])
+def test_a_file_of_a_stream_that_is_cut_down_is_that_of_one_that_was_not(suffix, tmp_path):
+    (tmp_path / "feed.ndjson").write_bytes(b"\n".join(feed_lines()))
+    source = str(tmp_path / "feed.ndjson")
+    assert stream_through(source, tmp_path / f"whole.{suffix}", tmp_path / "whole")
+    stream_again_and_again(source, tmp_path / f"cut.{suffix}", tmp_path / "cut")
+    assert (tmp_path / f"cut.{suffix}").read_bytes() == (tmp_path / f"whole.{suffix}").read_bytes()
