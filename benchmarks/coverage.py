@@ -35,6 +35,7 @@ from forecaster.streaming.conformal import Calibrated
 QUANTILES = (0.025, *DECILES, 0.975)
 PAIRS = {"80 %": (1, 9), "95 %": (0, 10)}
 LIVE = {"etth1": 5_760, "pm25": 8_760, "hourly": 630}  # last positions
+YOUNG = 96  # positions
 SHIFT = 3.0  # standard deviations of the part before
 BOTH = ("raw", "calibrated")
 Warm = Callable[[Panel], State]
@@ -113,11 +114,17 @@ class Tally:
         return f"| {name} | " + " | ".join(told) + " |"
 
 
-def walk(calibrated: Calibrated, warm: Warm, panel: Panel, live: int, windows: dict[str, Window]) -> Tally:
-    """Step through the live part, forecast at each position, and judge the forecasts with and without their correction."""
+def walk(
+    calibrated: Calibrated, warm: Warm, panel: Panel, live: int, windows: dict[str, Window], *, young: bool = False
+) -> Tally:
+    """Step through the live part, forecast at each position, and judge the forecasts with and without their correction.
+
+    Where they are `young`, the calibration has seen nothing of these series before.
+    """
     y = live_matrix(panel, live, calibrated.horizon)
     tally = Tally(windows, len(panel), calibrated.horizon)
-    state = calibrated.warm(panel.drop_last(live), warm)
+    known = panel.drop_last(live)
+    state = calibrated.begin(warm(known), known.ends) if young else calibrated.warm(known, warm)
     position, leads = panel.ends - live, np.arange(1, calibrated.horizon + 1)[None, :]
     for t in range(live):
         raw = calibrated.stepper.forecast(state[:, : calibrated.stepper.state_size], position)
@@ -150,6 +157,13 @@ def measure(name: str, kind: str, data: Path) -> None:
         "after, its last half": Window((at + live) // 2, end),
     }
     rows = walk(calibrated, warm, panel, live, plain), walk(calibrated, warm, replace(panel, values=values), live, shifted)
+    if name == "hourly":
+        half = np.arange(count) % 2 == 0
+        others, new = (panel.select(np.flatnonzero(rows).tolist()) for rows in (half, ~half))
+        pooled = Calibrated.fitted(inner, others.drop_last(live), build=warm)
+        first = {"first four days of series new to it": Window(np.zeros(len(new)), np.full(len(new), YOUNG))}
+        cut = YOUNG + horizon
+        rows = *rows, walk(pooled, warm, new.drop_last(live - cut), cut, first, young=True)
     print(f"\n{name}, {kind}: {count} series, {live} live positions, {process_time() - began:.0f} s of CPU")
     print("| | 80 %: raw (leads) | calibrated | 95 %: raw | calibrated | width 80 | width 95 | WQL | MAE |")
     print("|---|---|---|---|---|---|---|---|---|")

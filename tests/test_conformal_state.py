@@ -144,5 +144,6 @@ def test_a_prior_of_other_leads_or_quantiles_is_refused() -> None:
     prior = Calibrated.fitted(LastValue(), walks(5)).prior
     with pytest.raises(StateError, match=r"is of 5 blocks of leads and \[5\] quantiles; this model has 1 and 5"):
         Calibrated(Normal(horizon=1), prior=prior)
-    with pytest.raises(StateError, match=r"holds \['bends'\]; expected numbers in bends and mean_errors"):
-        Prior.from_dict({"bends": [[1.0]]})
+    for damaged in ({"bends": [[1.0]]}, {"bends": [[float("nan")]], "mean_errors": [1.0]}, {"bends": 3, "mean_errors": 2}):
+        with pytest.raises(StateError, match=r"is {'bends': .*; expected finite numbers in bends and mean_errors"):
+            Prior.from_dict(damaged)

@@ -154,12 +154,12 @@ class Prior:
         True
         """
         try:
-            return cls(tuple(_floats(row) for row in kept["bends"]), _floats(kept["mean_errors"]))
+            prior = cls(tuple(_floats(row) for row in kept["bends"]), _floats(kept["mean_errors"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise StateError(
-                f"the prior of a calibration holds {sorted(kept)}; expected numbers in bends and mean_errors ({error!r}). "
-                "Rebuild the state with `forecast warm`."
-            ) from error
+            raise _damaged(kept) from error
+        if not np.isfinite([*prior.mean_errors, *(bend for row in prior.bends for bend in row)]).all():
+            raise _damaged(kept)
+        return prior
 
     def check(self, levels: Levels, block_count: int) -> None:
         """Raises StateError where the prior is of other leads or quantiles."""
@@ -169,6 +169,13 @@ class Prior:
                 f"the prior of a calibration is of {len(self.bends)} blocks of leads and {widths} quantiles; "
                 f"this model has {block_count} and {len(levels.tracked)}. Rebuild the state with `forecast warm`."
             )
+
+
+def _damaged(kept: object) -> StateError:
+    return StateError(
+        f"the prior of a calibration is {kept!r:.60}; expected finite numbers in bends and mean_errors. "
+        "Rebuild the state with `forecast warm`."
+    )
 
 
 def _bends_of(values: Values, y: Values, levels: Levels) -> tuple[Values, float]:

@@ -52,7 +52,7 @@ class CalibrationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rate: float = Field(0.012, gt=0, le=0.1, description="how far one truth moves a quantile, in logarithms of its distance")
+    rate: float = Field(0.01, gt=0, le=0.1, description="how far one truth moves a quantile, in logarithms of its distance")
     bias_rate: float = Field(0.001, ge=0, le=0.01, description="how far one truth moves the median, in half-widths")
     sharing: float = Field(0.6, ge=0, lt=1, description="how much a block of leads learns from the next one")
     scale_memory: int = Field(150, ge=10, description="scores over which the size of errors is smoothed")
@@ -134,14 +134,14 @@ class Tracker:
             if not was_kept.all():
                 rows, leads, waiting = rows[was_kept], leads[was_kept], waiting[was_kept]
             if len(rows):
-                self._learn(numbers, rows, waiting, y=y[rows], leads=leads)
+                with np.errstate(over="ignore"):  # an error that is no float32 is as large as can be
+                    self._learn(numbers, rows, waiting, y=y[rows], leads=leads)
         numbers[:, IS_SIGNED] = np.where(y < 0, ONE, numbers[:, IS_SIGNED])
 
     def _learn(self, numbers: Float32, rows: Indices, waiting: Float32, *, y: Values, leads: Indices) -> None:
         """Take the truth of one matured forecast of each of `rows` [R] into its numbers; `waiting` [R, W] was kept of it."""
         own = numbers[rows, : self.bends.stop]
-        with np.errstate(over="ignore"):  # an error that is no float32 is as large as can be
-            error = ((y - waiting[:, HIGH]) - waiting[:, LOW]).astype(np.float32)
+        error = ((y - waiting[:, HIGH]) - waiting[:, LOW]).astype(np.float32)
         beyond = self._beyond(error, waiting)
         own[:, COUNT] = np.minimum(own[:, COUNT] + ONE, MOST_SCORES)
         misses = own[:, self.misses]
@@ -180,7 +180,7 @@ class Tracker:
     def correct(self, values: Values, numbers: Float32, leads: Indices, *, levels: Levels | None = None) -> Values:
         """Quantiles [B, L, Q] of leads [B or 1, L] after the bends of their series.
 
-        What was forecast as no less than zero stays so, in a series that never was less.
+        What was forecast as no less than zero stays so, in a series that has not been less since its calibration began.
         """
         corrected, at = np.empty_like(values), np.broadcast_to(leads, values.shape[:2])
         rows_at_once = max(NUMBERS_AT_ONCE // max(values[:1].size, 1), 1)
