@@ -11,10 +11,12 @@ from forecaster.baselines.arima import fit_arima
 from forecaster.baselines.baseline import Baseline, Method
 from forecaster.baselines.ets import fit_ets, fit_stl_ets
 from forecaster.baselines.fitting import Progress, SeriesFit, usable_cores
+from forecaster.baselines.innovations import SARIMA
 from forecaster.baselines.kalman import ARIMA
 from forecaster.baselines.memory import NAIVE, SEASONAL_NAIVE
 from forecaster.baselines.moments import DRIFT, MEAN, fit_moments
 from forecaster.baselines.naive import fit_naive, fit_naive2
+from forecaster.baselines.seasonal_arima import fit_sarima
 from forecaster.baselines.smoothing import SMOOTHING
 from forecaster.baselines.smoothing_fits import (
     fit_additive,
@@ -43,6 +45,7 @@ ModelName = Literal[
     "ets",
     "stl_ets",
     "arima",
+    "sarima",
 ]
 
 BASELINES: dict[ModelName, Callable[..., Baseline]] = {
@@ -65,6 +68,7 @@ BASELINES: dict[ModelName, Callable[..., Baseline]] = {
     "ets": partial(Baseline, Method("ets", fit_ets, SMOOTHING, finds_spread=True, seconds_each=0.3)),
     "stl_ets": partial(Baseline, Method("stl_ets", fit_stl_ets, SMOOTHING, seconds_each=0.1)),
     "arima": partial(Baseline, Method("arima", fit_arima, ARIMA, seconds_each=0.2)),
+    "sarima": partial(Baseline, Method("sarima", fit_sarima, SARIMA, seconds_each=0.3)),
 }
 
 DEFAULT: tuple[ModelName, ...] = ("naive", "seasonal_naive", "naive2", "ses", "holt_winters", "arima")
@@ -79,7 +83,7 @@ class BaselinesConfig(BaseModel):
     jobs: int | None = Field(default=None, ge=1, description="processes to fit in; all usable cores where not given")
     season_length: int | None = Field(default=None, ge=1, description="steps in a season; that of the frequency where not given")
     max_seconds_per_series: float | None = Field(
-        default=30.0, gt=0, description="when to stop the search for a better form or order"
+        default=30.0, gt=0, description="of the processor: when to stop the search for a better form or order"
     )
 
 

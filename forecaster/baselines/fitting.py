@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pandas as pd
@@ -46,7 +46,7 @@ class OutOfTime(Exception):
 class SeriesFit:
     """What happened when one series was fitted; `warnings` counts the texts that statsmodels and numpy gave.
 
-    `seconds` are those of the fit, also where it was kept from an earlier one.
+    `seconds` are those of the processor for the fit, also where it was kept from an earlier one.
     """
 
     unique_id: str
@@ -101,7 +101,7 @@ def fit_each(
 
 def fit_job(fit_series: FitSeries, job: Job) -> tuple[Numbers, SeriesFit]:
     """The numbers of one series, or why it has to fall back; nothing is raised and nothing is warned."""
-    began = perf_counter()
+    began = process_time()
     numbers: Numbers = {"model": "seasonal naive", "fallback": "no value was observed"}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -126,7 +126,7 @@ def fit_job(fit_series: FitSeries, job: Job) -> tuple[Numbers, SeriesFit]:
         job.unique_id,
         str(numbers["model"]),
         is_converged,
-        perf_counter() - began,
+        process_time() - began,
         dict(Counter(f"{warning.category.__name__}: {warning.message}" for warning in caught)),
         str(numbers["fallback"]) or None,
         str(numbers["remark"]) or None,
@@ -136,7 +136,10 @@ def fit_job(fit_series: FitSeries, job: Job) -> tuple[Numbers, SeriesFit]:
 
 @contextmanager
 def _time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise OutOfTime inside when so many seconds are over; only in a main thread and where the system has timers."""
+    """Raise OutOfTime inside after so many seconds of the processor; only in a main thread and where the system has timers.
+
+    Not seconds of the wall: on a machine that does other work, those would make fits worse the more it does.
+    """
     if not seconds or not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -144,13 +147,13 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
     def stop(*_: object) -> None:
         raise OutOfTime
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # and again, where statsmodels swallowed it or a last fit takes long
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)  # and again, where statsmodels swallowed it or a last fit takes long
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def _in_processes(fit_series: FitSeries, work: list[Job], jobs: int) -> Iterator[tuple[Numbers, SeriesFit]]:

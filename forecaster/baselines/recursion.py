@@ -21,16 +21,25 @@ Pool = Callable[[pd.DataFrame], Numbers]
 
 
 @dataclass(frozen=True)
+class Span:
+    """So many seasons, and some numbers more: a width that follows from the season length."""
+
+    seasons: int
+    more: int
+
+
+@dataclass(frozen=True)
 class Recursion:
     """Functions on the fields of many series, elementwise, so that no series depends on those it is stepped with.
 
     `begin` writes fitted parameters [B] into the fields of series that start at positions [B], `step` moves the fields by an
     observation y [B] (NaN for none) at a position [B], and `paths` gives means and standard deviations [B, L] after one.
-    `widths` names the numbers, as `Layout` takes them; PER_PHASE stands for one number for each phase of the season.
+    `widths` names the numbers, as `Layout` takes them; PER_PHASE stands for one number for each phase of the season, and
+    a `Span` for more than that.
     `pool` gives, from the parameters of fitted series, those of a series that no fit has seen.
     """
 
-    widths: Mapping[str, int]
+    widths: Mapping[str, int | Span]
     begin: Begin
     step: Step
     paths: Paths
@@ -38,3 +47,14 @@ class Recursion:
 
 
 PER_PHASE = -1
+
+
+def width_of(width: int | Span, season_length: int) -> int:
+    """How many numbers a width stands for, 0 for a single one.
+
+    >>> width_of(3, 24), width_of(PER_PHASE, 24), width_of(Span(2, 5), 24)
+    (3, 24, 53)
+    """
+    if isinstance(width, Span):
+        return width.seasons * season_length + width.more
+    return season_length if width == PER_PHASE else width

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from forecaster.baselines.memory import MEMORY_WIDTHS, begin_memory, is_credible, remember, seasonal_naive_paths
-from forecaster.baselines.recursion import PER_PHASE, Recursion
+from forecaster.baselines.recursion import Recursion, width_of
 from forecaster.baselines.vector import Fields, Layout, from_state, to_state
 from forecaster.forecast import State
 from forecaster.frequency import Positions
@@ -50,7 +50,7 @@ class BaselineStepper:
     def layout(self) -> Layout:
         """Where each number lies: what every series remembers, then what this recursion moves."""
         widths = {**MEMORY_WIDTHS, **self.recursion.widths}
-        return Layout({name: self.season_length if width == PER_PHASE else width for name, width in widths.items()})
+        return Layout({name: width_of(width, self.season_length) for name, width in widths.items()})
 
     @property
     def state_size(self) -> int:
