@@ -16,8 +16,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from gates import BUDGET, CHOSEN, ingest
-from panels import PANELS
+from gates import CHOSEN, ingest, settings_of
 from torch import Tensor
 
 from forecaster.ablation.ladder import Ladder, Rung, ladder_of
@@ -129,7 +128,7 @@ def learned(exam: Exam, element: str | None, *, rung: str, seed: int, home: Home
 
 def ladder_without(name: str, elements: list[str], rungs: list[str], seeds: list[int], *, home: Home) -> Ladder:
     """The rung `gru` of the whole network, and rungs without an element as `element rung`, beside each other."""
-    settings = [f"horizon={PANELS[name].horizon}", *PANELS[name].settings, *BUDGET]
+    settings = settings_of(name)
     panel = PanelStore(home.panels).load(name)
     exam = exam_of(read_config(Path("configs/default.yaml"), settings), panel, name)
     unaveraged = exam_of(read_config(Path("configs/default.yaml"), [*settings, "training.average_decay=0"]), panel, name)

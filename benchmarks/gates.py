@@ -16,6 +16,8 @@ from pathlib import Path
 import pandas as pd
 from panels import PANELS, forecast
 
+PARTS = {"pm25": ("evaluation.origins=120", "evaluation.season_length=24")}  # where not those of panels.py
+LENGTHS = {"pm25": 17_520}  # positions of each series: two years of hours
 CHOSEN = {"hourly": "M4 Hourly", "weekly": "M4 Weekly", "tourism": "Tourism monthly", "etth1": "ETTh1", "pm25": "Beijing PM2.5"}
 BUDGET = (
     "model.hidden_size=64",
@@ -28,21 +30,25 @@ BUDGET = (
 
 def ingest(name: str, *, data: Path, home: Path) -> None:
     """Take a panel in, unless it is there."""
-    panel = PANELS[name]
+    panel, length = PANELS[name], LENGTHS.get(name, PANELS[name].length)
     if (home / "data" / "panels" / name).exists():
         return
     file = data / f"{panel.train}.parquet"
-    if panel.length:
+    if length:
         frame = pd.read_parquet(file)
         file = home / f"{name}.parquet"
-        frame[frame.groupby("unique_id").cumcount() < panel.length].to_parquet(file)
+        frame[frame.groupby("unique_id").cumcount() < length].to_parquet(file)
     forecast("ingest", str(file), "--name", name, "--freq", panel.alias, home=home)
+
+
+def settings_of(name: str) -> list[str]:
+    """What a panel is ablated with."""
+    return [f"horizon={PANELS[name].horizon}", *PARTS.get(name, PANELS[name].settings), *BUDGET]
 
 
 def command(name: str, settings: list[str], *, seeds: int, jobs: int) -> list[str]:
     """The words of the command that ablates a panel."""
-    panel = PANELS[name]
-    chosen = [f"horizon={panel.horizon}", *panel.settings, *BUDGET, *settings]
+    chosen = [*settings_of(name), *settings]
     words = [word for setting in chosen for word in ("--set", setting)]
     return ["ablate", "configs/default.yaml", "--panel", name, "--seeds", str(seeds), "--jobs", str(jobs), *words]
 

@@ -130,7 +130,8 @@ def _advice(
     if not cheaper:
         return f"{best.name} has the lowest mean loss, and no rung is cheaper: use {best.name}."
     level = [rung.name for rung in cheaper if gains[rung.name].high >= 0]
-    open_ = f"; {' and '.join(level)} may be as good, and may not" if level else ", and each cheaper one is shown to lose more"
+    listed = f"{', '.join(level[:-1])} or {level[-1]}" if len(level) > 1 else "".join(level)
+    open_ = f"; whether {listed} would do cannot be told" if level else ", and each cheaper one is shown to lose more"
     near = f"no cheaper rung is shown to come within {_percent(worth)} of it"
     return f"{best.name} has the lowest mean loss, and {near}{open_}: use {best.name}."
 
