@@ -1,5 +1,6 @@
 """What is fast about a step and a forecast gives the bits of the plain way, however many series come together."""
 
+import pickle
 from collections.abc import Iterator
 from functools import cache
 
@@ -244,3 +245,25 @@ def test_windows_of_many_series_are_the_steps_of_each(cell: str) -> None:
     for back in (0, 3, 17):
         rows = origins.known == some.lengths[origins.index] - back
         assert np.array_equal(forecaster.states_at(some, origins)[rows], warm_state(forecaster, some.drop_last(back)))
+
+
+def test_a_forecaster_that_has_stepped_can_be_sent_to_another_process() -> None:
+    forecaster, count = forecaster_for("gru"), 40
+    y, at = feed(count, 1)[:, 0], np.full(count, NOW)
+    state = forecaster.step(forecaster.initial_state(count), y, at)
+    forecasts = forecaster.forecast(state, at)
+    sent = pickle.loads(pickle.dumps(forecaster))  # noqa: S301 - by this test
+    assert np.array_equal(sent.step(forecaster.initial_state(count), y, at), state)
+    assert np.array_equal(sent.forecast(state, at), forecasts, equal_nan=True)
+
+
+def test_no_series_and_states_that_may_not_be_written_are_taken() -> None:
+    forecaster, count = forecaster_for("gru"), 20
+    y, at, state = feed(count, 1)[:, 0], np.full(count, NOW), forecaster.initial_state(count)
+    state.flags.writeable = False
+    after = forecaster.step(state, y, at)
+    assert not state.any()
+    assert np.array_equal(forecaster.step(np.asfortranarray(state), y, at), after)
+    assert np.array_equal(forecaster.step(state[::2], y[::2], at[::2]), after[::2])
+    assert forecaster.step(state[:0], y[:0], at[:0]).shape == (0, forecaster.state_size)
+    assert forecaster.forecast(state[:0], at[:0]).shape == (0, HORIZON, len(QUANTILES))

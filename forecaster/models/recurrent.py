@@ -176,21 +176,25 @@ class Recurrent:
         """The tiles in which the cell sees single steps."""
         inputs = self.scaler.feature_count + self.inputs.step_count
         shapes = (inputs,), (self.network.state_size,)
-        return Tiles(lambda x, memory: self._remember(x[:, None], memory), partial(self.network.step, linear=linear), shapes)
-
-    def _remember(self, x: Tensor, memory: Tensor) -> Tensor:
-        """The cell's state after x [B, T, D]."""
-        return self.network.remember(x, memory)[1]
+        return Tiles(self._remember_one, partial(self.network.step, linear=linear), shapes)
 
     @cached_property
     def _speeches(self) -> Tiles:
         """The tiles in which the head sees rows."""
         shapes = (self.network.state_size,), (self.scaler.sight_count(self.horizon),), (self.horizon, self.inputs.lead_count)
+        return Tiles(self._speak, partial(self._speak, linear=linear), shapes)
 
-        def plain(memory: Tensor, sight: Tensor, leads: Tensor, linear: Linear = F.linear) -> Tensor:
-            return self.network.speak(self.network.recall(memory), sight, leads, linear)
+    def _remember(self, x: Tensor, memory: Tensor) -> Tensor:
+        """The cell's state after x [B, T, D]."""
+        return self.network.remember(x, memory)[1]
 
-        return Tiles(plain, partial(plain, linear=linear), shapes)
+    def _remember_one(self, x: Tensor, memory: Tensor) -> Tensor:
+        """The cell's state after x [B, D]."""
+        return self._remember(x[:, None], memory)
+
+    def _speak(self, memory: Tensor, sight: Tensor, leads: Tensor, linear: Linear = F.linear) -> Tensor:
+        """Changes from the base [B, L, Q], in spreads."""
+        return self.network.speak(self.network.recall(memory), sight, leads, linear)
 
     def _step(self, state: State, y: Values, beside: Float32) -> State:
         """The state [B, S] after one more position, which sees `beside` [B, C] of what is beside the values."""
