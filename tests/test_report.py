@@ -198,6 +198,27 @@ def test_a_run_without_scores_has_a_page_that_says_how_to_score_it(report_home: 
     assert html.count("<svg") == 3  # gates, wide and narrow, and half-lives
 
 
+def test_a_page_says_so_where_nobody_could_be_scored(report_home: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(report_home / "runs" / "shop", tmp_path / "failed"))
+    summary = json.loads((run / "evaluation.json").read_text())
+    failed = {"forecaster": "gru", "owa": None, "mase": None, "smape": None, "failure": "ValueError: <i>torn</i>"}
+    told = {
+        "leaderboard": [failed],
+        "winner": None,
+        "measure": "smape",
+        "verdict": "No forecaster could be scored.",
+        "significance": {},
+    }
+    (run / "evaluation.json").write_text(json.dumps(summary | told))
+    for table in ("by_series", "by_lead", "by_origin", "forecasts"):
+        pd.DataFrame({"forecaster": []}).to_parquet(run / "evaluation" / f"{table}.parquet")
+    done = type_words(report_home, "report", run)
+    assert done.exit_code == 0, (done.output, done.exception)
+    html = (run / "report.html").read_text(encoding="utf-8")
+    assert "No forecaster could be scored." in html
+    assert "gru failed: ValueError: &lt;i&gt;torn&lt;/i&gt;" in html
+
+
 def test_an_evaluation_that_is_damaged_is_told_in_one_line(report_home: Path, tmp_path: Path) -> None:
     home = Path(shutil.copytree(report_home, tmp_path / "home"))
     (home / "runs" / "shop" / "evaluation" / "by_lead.parquet").unlink()

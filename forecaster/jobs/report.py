@@ -41,7 +41,7 @@ def report(
     judged = evaluation or actuals
     if judged is None:
         say(f"the run has no scores yet; `forecast evaluate {run.path.name}` makes them, then make the page again")
-    telling = telling_series(judged.by_series, network.name, judged.series_measure) if judged else {}
+    telling = telling_series(judged.by_series, network.name, judged.series_measure) if judged and judged.is_scored else {}
     chosen = telling.get("typical") or telling.get("best") or (panel.ids[0], 0.0)
     subject = Subject(
         run=run.path.name,

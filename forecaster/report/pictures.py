@@ -19,6 +19,7 @@ from forecaster.series import Values
 
 NARROW, SLIM = 372.0, 304.0  # pixels: two and three pictures to a row; one, on a phone
 SIZE = 11.5  # of letters
+MOST_TIPS, MOST_DOTS = 96, 60  # of one line
 OPACITIES = (0.16, 0.26)  # of the wider band, and of the one in it
 FARTHEST = 3.0  # times the highest of the lines that a picture is about; what lies above is cut off, and says so
 GAP = 0.062  # of the height, between two direct labels
@@ -39,7 +40,8 @@ def fan_picture(case: Case, frequency: Frequency, *, width: float = SLIM) -> Dra
         if fan.rival is not None:
             axes.plot(at, fan.rival, color=RIVAL, linewidth=1.3, linestyle=(0, (4, 1.6)), marker="o", markersize=dot)
         axes.plot(at, case.quantile(fan, 0.5), color=OURS, linewidth=2, solid_capstyle="round", marker="o", markersize=dot)
-        axes.plot(at, fan.actuals, color=INK, linewidth=0, marker="o", markersize=2.6)
+        is_dotted = len(at) <= MOST_DOTS
+        axes.plot(at, fan.actuals, color=INK, linewidth=0 if is_dotted else 0.8, marker="o", markersize=2.6 if is_dotted else 0)
         start = axes.convert_xunits(time_axis(frequency, fan.positions[:1] - 1))[0]  # type: ignore[no-untyped-call]
         axes.axvline(start, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
     frame(axes)
@@ -54,13 +56,14 @@ def _tell_fans(drawing: Drawing, axes: Axes, case: Case, frequency: Frequency) -
         around = np.arange(fan.positions[0] - 1, fan.positions[-1] + 2)
         places = np.asarray(axes.convert_xunits(time_axis(frequency, around)), dtype=np.float64)  # type: ignore[no-untyped-call]
         edges, median = (places[1:] + places[:-1]) / 2, case.quantile(fan, 0.5)
-        for k, time in enumerate(told_times(frequency, fan.positions)):
-            said = [time, f"forecast {number(median[k])}"]
+        times, step = told_times(frequency, fan.positions), -(-len(fan.positions) // MOST_TIPS)
+        for k in range(0, len(times), step):
+            said = [times[k], f"forecast {number(median[k])}"]
             for low, high in case.bands[-1:]:
                 lower, upper = case.quantile(fan, low)[k], case.quantile(fan, high)[k]
                 said.append(f"{100 * (high - low):g} %: {number(lower)} to {number(upper)}")
             said += [f"rival {number(fan.rival[k])}"] if fan.rival is not None else []
-            drawing.tell(axes, edges[k], edges[k + 1], "\n".join([*said, f"actual {number(fan.actuals[k])}"]))
+            drawing.tell(axes, edges[k], edges[min(k + step, len(times))], "\n".join([*said, f"actual {number(fan.actuals[k])}"]))
 
 
 def lines_picture(
@@ -84,9 +87,10 @@ def lines_picture(
     ends = {name: lines[name][np.isfinite(lines[name])][-1] for name in order if np.isfinite(lines[name]).any()}
     _name_ends(axes, ends, ours=ours, rival=rival)
     half = (x[1] - x[0]) / 2 if len(x) > 1 else 0.5
-    best_first = sorted(ends, key=lambda name: ends[name])
-    for k, (at, label) in enumerate(zip(x, labels, strict=True)):
-        drawing.tell(axes, at - half, at + half, "\n".join([label, *(f"{name} {number(lines[name][k])}" for name in best_first)]))
+    best_first, step = sorted(ends, key=lambda name: ends[name]), -(-len(x) // MOST_TIPS)
+    for k in range(0, len(x), step):
+        said = [f"{name} {number(lines[name][k])}" for name in best_first]
+        drawing.tell(axes, x[k] - half, x[min(k + step, len(x)) - 1] + half, "\n".join([labels[k], *said]))
     return drawing
 
 

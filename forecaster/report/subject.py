@@ -39,6 +39,11 @@ class Evaluation:
         return str(self.summary.get("measure", "mase"))
 
     @property
+    def is_scored(self) -> bool:
+        """Whether anybody was scored at all."""
+        return any(row.get(self.measure) is not None for row in self.rows)
+
+    @property
     def series_measure(self) -> str:
         """The measure that a single series, lead or origin has."""
         return "smape" if self.measure == "smape" else "mase"
@@ -120,3 +125,8 @@ class Subject:
     def judged(self) -> Evaluation | None:
         """The evaluation that most of the page is about."""
         return self.evaluation or self.actuals
+
+    @property
+    def scored(self) -> Evaluation | None:
+        """The same, where it has scores to show."""
+        return self.judged if self.judged and self.judged.is_scored else None

@@ -63,14 +63,13 @@ def tiles(subject: Subject) -> tuple[Tile, ...]:
     if mine.get(measure) is not None and winner != subject.ours:
         place = 1 + [row["forecaster"] for row in judged.rows].index(subject.ours)
         shown.append(Tile(number(mine[measure]), f"{NAMES[measure]} of {subject.ours}", f"place {place} of {len(judged.rows)}"))
-    elif rival := judged.rival(subject.ours):
+    elif winner == subject.ours and (rival := judged.rival(subject.ours)):
         shown.append(Tile(number(judged.row(rival)[measure]), f"{NAMES[measure]} of {rival}", "the next best"))
     if mine.get("coverage_80") is not None:
         shown.append(Tile(f"{100 * mine['coverage_80']:.0f} %", "inside the 80 % interval", f"of {subject.ours}"))
     if mine.get("pairs"):
-        shown.append(
-            Tile(f"{mine['pairs']:,}", "values forecast and scored", f"{mine['series']:,} series, {mine['origins']} origins")
-        )
+        made = f"{mine['series']:,} series, {mine['origins']:,} origin{'' if mine['origins'] == 1 else 's'}"
+        shown.append(Tile(f"{mine['pairs']:,}", "values forecast and scored", made))
     return tuple(shown)
 
 

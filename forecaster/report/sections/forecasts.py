@@ -15,7 +15,7 @@ from forecaster.series import Values
 
 def series(subject: Subject) -> Section | None:
     """What was said of the series that are forecast best, typically and worst, and what came."""
-    judged = subject.judged
+    judged = subject.scored
     if judged is None:
         return None
     rival, measure = judged.rival(subject.ours), judged.series_measure
@@ -59,7 +59,7 @@ def _case_picture(name: str, case: Case, subject: Subject, *, rival: str | None,
 
 def errors(subject: Subject) -> Section | None:
     """Errors by how far ahead, and by when the forecast was made."""
-    judged = subject.judged
+    judged = subject.scored
     if judged is None:
         return None
     pictures = [_by_lead(subject, judged)]
@@ -118,7 +118,7 @@ def _lines(
 
 def calibrated(subject: Subject) -> Section | None:
     """Whether intervals hold what they promise."""
-    judged = subject.judged
+    judged = subject.scored
     if judged is None:
         return None
     rival = judged.rival(subject.ours)

@@ -22,15 +22,15 @@ def leaderboard(subject: Subject) -> Section:
         return Section(
             "leaderboard", "Leaderboard", (Words("The run has not been scored yet.", f"forecast evaluate {subject.run}"),)
         )
-    words, gaps = _tests_in_words(judged), _gaps(judged)
-    blocks: list[Block] = [_standing(subject, judged, words), _scores_table(subject, judged), *gaps]
+    blocks: list[Block] = [_standing(subject, judged), _scores_table(subject, judged)] if judged.is_scored else []
+    blocks += _gaps(judged)
     if subject.evaluation and subject.actuals:
         blocks.append(Words("Scored against the values that came after the training, by the weights that had seen all before:"))
         blocks.append(_scores_table(subject, subject.actuals))
     return Section("leaderboard", "Leaderboard", tuple(blocks))
 
 
-def _standing(subject: Subject, judged: Evaluation, words: str) -> Picture:
+def _standing(subject: Subject, judged: Evaluation) -> Picture:
     measure, rows = judged.measure, [row for row in judged.rows if row.get(judged.measure) is not None]
     names = drawn_names(judged, subject.ours)
     shown = [row for row in rows if row["forecaster"] in names]
@@ -39,7 +39,7 @@ def _standing(subject: Subject, judged: Evaluation, words: str) -> Picture:
     best = [names[row["forecaster"]] for row in shown if row.get("may_be_best") or not is_told]
     told = [f"{len(rows)} forecasters, the first {MOST_DRAWN} and {subject.ours} drawn."] if len(rows) > len(shown) else []
     told += ["Full dots may be the best, as far as the data tell; the tests tell hollow ones from the best."] if is_told else []
-    lowest, table = float(rows[0][measure]) if rows else 0.0, []
+    lowest, table = float(rows[0][measure]), []
     for row in rows:
         above = float(row[measure]) / lowest - 1 if lowest > 0 else 0.0
         table.append((str(row["forecaster"]), number(row[measure]), f"{100 * above:.1f} %" if above else "–"))
@@ -54,7 +54,7 @@ def _standing(subject: Subject, judged: Evaluation, words: str) -> Picture:
             reference=1.0 if measure == "owa" else None,
             what=f"{NAMES[measure]}, lower is better" + (f"; dashed: {reference}" * (measure == "owa")),
         ),
-        caption=" ".join([*told, words]),
+        caption=" ".join([*told, *_tests_in_words(judged)]),
         table=Table.of(("forecaster", NAMES[measure], "above the best"), table),
     )
 
@@ -78,15 +78,18 @@ def _scores_table(subject: Subject, judged: Evaluation) -> Table:
     return Table.of(titles, rows, marked=marked)
 
 
-def _tests_in_words(judged: Evaluation) -> str:
+def _tests_in_words(judged: Evaluation) -> list[str]:
+    """What stands behind p-values and ranks; nothing where nothing was tested."""
     tests = _tests(judged)
     if not any(row.get("p_value") is not None for row in tests.get("forecasters", ())):
-        return ""
-    return (
+        return []
+    said = [
         f"p is that of being as good as the best: Diebold-Mariano tests over {tests['units']:,} {tests['unit']}, corrected for "
-        f"their number (Holm). The best is in a set that holds it with {100 * (1 - tests['alpha']):g} % confidence (Hansen, "
-        f"Lunde, Nason 2011). Mean ranks differ where they lie {tests['critical_difference']:.2f} apart (Nemenyi)."
-    )
+        "their number (Holm).",
+        f"The best is in a set that holds it with {100 * (1 - tests['alpha']):g} % confidence (Hansen, Lunde, Nason 2011).",
+    ]
+    distance = tests.get("critical_difference")
+    return said if distance is None else [*said, f"Mean ranks differ where they lie {distance:.2f} apart (Nemenyi)."]
 
 
 def _gaps(judged: Evaluation) -> list[Block]:
