@@ -22,6 +22,7 @@ from forecaster.streaming.arrivals import (
 from forecaster.streaming.dates import shown
 
 COLUMNS = ("unique_id", "ds", "y")
+FEW = 32  # rows that are sooner read one by one (`benchmarks/edges.py` with --max-batch)
 MOST_AT_ONCE = 1 << 30  # bytes
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -59,10 +60,10 @@ class CsvRows:
     def read(self, lines: Sequence[bytes], *, first_line: int) -> Fields:
         """What rows say."""
         whole = Fields([], [], [], [], [])
-        if not self._take_plain(lines, 0, whole):
+        if len(lines) < FEW or not self._take_plain(lines, 0, whole):
             for first in range(0, len(lines), STRETCH):
                 stretch = lines[first : first + STRETCH]
-                if not self._take_plain(stretch, first, whole):
+                if len(stretch) < FEW or not self._take_plain(stretch, first, whole):
                     take_carefully(stretch, whole, self.read_row, first=first, first_line=first_line)
         return whole
 
@@ -88,7 +89,13 @@ class CsvRows:
         data = b"\n".join(lines)
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").removesuffix(b"\r")
-        if b'"' in data or b"\r" in data or len(data) > MOST_AT_ONCE or max(map(len, lines), default=0) > LONGEST_LINE:
+        if (
+            data.startswith(BYTE_ORDER_MARK)
+            or b'"' in data
+            or b"\r" in data
+            or len(data) > MOST_AT_ONCE
+            or max(map(len, lines), default=0) > LONGEST_LINE
+        ):
             return False
         try:
             data.decode()
