@@ -455,8 +455,12 @@ def test_a_replay_keeps_the_pace_it_is_told(tmp_path, kind):
     assert times[-1] - times[0] >= 0.14  # three hours at 50 ms each
     stopped = list(open_source(spec, HOURLY, speed=1e-6, should_stop=iter([False] * 4 + [True] * 99).__next__))
     assert len(stopped) <= 1
-    with pytest.raises(ConfigError, match="speed is 0"):
-        list(open_source(spec, HOURLY, speed=0.0))
+    assert sum(map(len, open_source(spec, HOURLY, speed=0.0))) == 8
+    with pytest.raises(ConfigError, match="speed is -1"):
+        list(open_source(spec, HOURLY, speed=-1.0))
+    numbered = Panel.from_frame(rows.assign(ds=rows["ds"].dt.hour), NUMBERED)
+    with pytest.raises(ConfigError, match="--speed needs dates"):
+        list(open_source(numbered, NUMBERED, speed=1.0))
 
 
 # -- what goes together ------------------------------------------------------------------------------------------------------

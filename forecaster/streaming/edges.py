@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, TypedDict
 from urllib.parse import urlsplit
 
-from forecaster.errors import ConfigError, DataError
+from forecaster.errors import ConfigError, DataError, StateError
 from forecaster.frequency import Frequency
 from forecaster.series import Panel
 from forecaster.streaming.arrivals import Arrivals
@@ -62,9 +62,10 @@ def open_source(
     The format is that of the suffix, or NDJSON. A file or a broker's stream is read on from where `committed` lies in it, or from
     its beginning if it is known to be another one (`is_another`); what comes on a pipe is read as it comes, unless it is whole.
     With `follow`, a file or a broker's stream ends only with `should_stop`. `speed` is for panels and files of tables: how many
-    times as fast as it happened. Raises ConfigError when these do not go together; the source raises, with its first micro-batch,
-    what its reader raises.
+    times as fast as it happened; 0 or None for as fast as can be. Raises ConfigError when these do not go together; the source
+    raises, with its first micro-batch, what its reader raises.
     """
+    speed = speed or None
     limits = Limits(max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop)
     if isinstance(spec, Panel):
         _refuse("a panel is replayed", follow=follow, format=format is not None)
@@ -131,7 +132,10 @@ def _output(spec: str | Path | BinaryIO, committed_bytes: int) -> Output:
         return output_of(spec)
     path = Path(spec)
     if _is_pipe(path):
-        return OutputStream(path.open("wb", buffering=0), is_ours=True)
+        try:
+            return OutputStream(path.open("wb", buffering=0), is_ours=True)
+        except OSError as error:
+            raise StateError(f"{path} cannot be written to ({error.strerror}). Name a place that can be.") from error
     return OutputFile(path, committed_bytes=committed_bytes)
 
 

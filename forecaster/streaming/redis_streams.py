@@ -60,7 +60,9 @@ def read_redis(
             elif not follow:
                 return
     except redis.exceptions.RedisError as error:
-        raise DataError(f"{spec} cannot be read ({_told(error)}). See that the server is up, and begin again.") from error
+        raise DataError(
+            f"{shown_address(spec)} cannot be read ({_told(error)}). See that the server is up, and begin again."
+        ) from error
     finally:
         client.close()
 
@@ -152,7 +154,7 @@ class RedisSink:
     is_repeatable = True
 
     def __init__(self, spec: str, frequency: Frequency, *, committed: int = 0) -> None:
-        self._spec = spec
+        self._shown = shown_address(spec)
         self._redis, self._client, self._stream = _connect(spec)
         self._labels = Labels(frequency)
         self.length = committed
@@ -203,7 +205,7 @@ class RedisSink:
 
     def _refused(self, error: Exception) -> StateError:
         return StateError(
-            f"forecasts cannot be written to {self._spec} ({_told(error)}). See that the server is up and has room, and begin "
+            f"forecasts cannot be written to {self._shown} ({_told(error)}). See that the server is up and has room, and begin "
             "again: all that was committed is kept."
         )
 
@@ -220,9 +222,19 @@ def _connect(spec: str) -> tuple[ModuleType, Any, str]:
     parts = urlsplit(spec)
     database, _, stream = parts.path.strip("/").rpartition("/")
     if not parts.hostname or not stream or not (database or "0").isdigit():
-        raise ConfigError(f"{spec} names no stream; expected redis://HOST:PORT/STREAM. Write it like that.")
+        raise ConfigError(f"{shown_address(spec)} names no stream; expected redis://HOST:PORT/STREAM. Write it like that.")
     address = urlunsplit((parts.scheme, parts.netloc, f"/{database or 0}", parts.query, ""))
     return redis, redis.Redis.from_url(address, socket_connect_timeout=10), stream
+
+
+def shown_address(spec: str) -> str:
+    """An address without a password.
+
+    >>> shown_address("redis://me:secret@localhost:6379/feed")
+    'redis://localhost:6379/feed'
+    """
+    parts = urlsplit(spec)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _order(entry: str) -> tuple[int, int]:

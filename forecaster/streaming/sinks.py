@@ -1,7 +1,8 @@
-"""Where forecasts go: one JSON object a line, or a row of CSV for each lead.
+"""Where forecasts go: the door of every sink, and files and streams of NDJSON and CSV.
 
-Every sink has `emit` and says by `is_cut_back` whether it is a file of our own, which is written and synced before the commit and
-cut back to its committed `length` after a crash (exactly once), or a stream, which is written after the commit (at most once).
+A file of our own (`is_cut_back`) is written and synced before the commit, and cut back to its committed `length` after a crash:
+each forecast stands in it once. A broker's stream (`is_repeatable`) is emitted to before the commit as well, and passes over what
+is there already. Any other stream is written after the commit: a crash may cost the forecasts of one micro-batch.
 """
 
 from typing import BinaryIO, Protocol
