@@ -11,14 +11,14 @@ from rich.live import Live
 from rich.table import Table
 
 from forecaster.errors import ConfigError
-from forecaster.streaming.vitals import Pulse, Vitals
+from forecaster.streaming.vitals import Coverage, Pulse, Vitals
 from forecaster.terminal import Talk
 
 Tell = Callable[[Vitals], None]
 
 
 @contextmanager
-def pulse_of(talk: Talk, *, watch: bool, log: Path | None, port: int | None) -> Iterator[Pulse | None]:
+def pulse_of(talk: Talk, *, watch: bool, log: Path | None, port: int | None, coverage: Coverage | None) -> Iterator[Pulse | None]:
     """What was asked for, told once a second; None where nothing was.
 
     Raises ConfigError when the log cannot be written, or the port not be served.
@@ -37,7 +37,7 @@ def pulse_of(talk: Talk, *, watch: bool, log: Path | None, port: int | None) -> 
             for tell in told:
                 tell(vitals)
 
-        yield Pulse(tell_all) if told else None
+        yield Pulse(tell_all, coverage=coverage) if told else None
 
 
 def table_of(vitals: Vitals) -> Table:

@@ -75,8 +75,11 @@ def stream(
         signals: list[int] = []
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda received, _: signals.append(received))
-        speaker = Speaker.of(opened, home, forecaster, say=talk.say)
-        with pulse_of(talk, watch=watch, log=log, port=metrics) as pulse, talk.progress("streaming", hidden=watch) as progress:
+        speaker = Speaker.of(opened, home, forecaster, config=config, say=talk.say)
+        with (
+            pulse_of(talk, watch=watch, log=log, port=metrics, coverage=speaker.coverage) as pulse,
+            talk.progress("streaming", hidden=watch) as progress,
+        ):
             summary = stream_run(
                 speaker,
                 home=home,

@@ -1,30 +1,35 @@
 """Live states: opened for a stream, looked at beside it, handed over to another run and back."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 
 from forecaster.errors import ConfigError, DataError, StateError
-from forecaster.forecast import Forecast, Stepper
+from forecaster.forecast import Forecast, State, Stepper
 from forecaster.frequency import Frequency
 from forecaster.ingest import PanelStore
 from forecaster.jobs.home import Home
 from forecaster.jobs.runs import Run
 from forecaster.jobs.speakers import Warm, stepper_of
-from forecaster.jobs.whole import write_whole
+from forecaster.jobs.whole import write_json, write_whole
 from forecaster.models.network import torch_threads
+from forecaster.series import Panel
+from forecaster.streaming.conformal import Calibrated, CalibrationConfig, Prior
 from forecaster.streaming.directory import FILE, peek
 from forecaster.streaming.engine import Engine, StreamingConfig
 from forecaster.streaming.labels import Labels
 from forecaster.streaming.lateness import NEVER
 from forecaster.streaming.state import StateStore
-from forecaster.streaming.vitals import Vitals, vitals
+from forecaster.streaming.vitals import Coverage, Vitals, vitals
 
 BESIDE = ".next"  # of a state that is handed over: the one to come
 
@@ -33,7 +38,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Speaker:
-    """Who speaks in a stream: a run's forecaster, ready to step."""
+    """Who speaks in a stream: a run's forecaster, ready to step, its intervals calibrated or not."""
 
     run: Run
     name: str | None
@@ -42,10 +47,15 @@ class Speaker:
     frequency: Frequency
 
     @classmethod
-    def of(cls, run: Run, home: Home, name: str | None, *, say: Say) -> "Speaker":
+    def of(cls, run: Run, home: Home, name: str | None, *, config: StreamingConfig | None = None, say: Say) -> "Speaker":
         """A run's forecaster by name, its network without one; raises ConfigError as `stepper_of` does."""
+        config = config or run.config.streaming
         stepper, warm = stepper_of(run, home, name, say=say)
-        return cls(run, name, stepper, warm, PanelStore(home.panels).load(run.facts.panel).frequency)
+        panel = PanelStore(home.panels).load(run.facts.panel)
+        if not config.calibrate:
+            return cls(run, name, stepper, warm, panel.frequency)
+        calibrated = _calibrated(run, stepper, warm, panel, config.calibration, say=say)
+        return cls(run, name, calibrated, partial(calibrated.warm, build=warm), panel.frequency)
 
     @classmethod
     def of_state(cls, state: Path, home: Home, *, say: Say) -> "Speaker":
@@ -53,12 +63,31 @@ class Speaker:
         owner = peek(state)["owner"]
         if "run" not in owner:
             raise StateError(f"state in {state} does not say which run it belongs to; expected one of `forecast stream`.")
-        return cls.of(Run.open(owner["run"], home), home, owner["forecaster"], say=say)
+        run = Run.open(owner["run"], home)
+        calibration = owner["calibration"]
+        update: dict[str, Any] = {"calibrate": calibration is not None}
+        if calibration is not None:
+            update["calibration"] = CalibrationConfig.model_validate(calibration)
+        return cls.of(run, home, owner["forecaster"], config=run.config.streaming.model_copy(update=update), say=say)
 
     @property
     def owner(self) -> dict[str, Any]:
         """What a state keeps, to be opened again by."""
-        return {"run": str(self.run.path), "forecaster": self.name}
+        calibration = self.stepper.config.model_dump(mode="json") if isinstance(self.stepper, Calibrated) else None
+        return {"run": str(self.run.path), "forecaster": self.name, "calibration": calibration}
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """What tells, of states, the share of values inside each interval lately; None where nothing is calibrated."""
+        stepper = self.stepper
+        if not isinstance(stepper, Calibrated):
+            return None
+
+        def pooled(state: State) -> dict[str, float]:
+            found = stepper.coverage_of(state).pooled()
+            return {f"{nominal:.0%}": round(share, 4) for nominal, share in found.items() if share == share}
+
+        return pooled
 
     def identity(self, config: StreamingConfig) -> dict[str, Any]:
         """What a store of this speaker is opened with."""
@@ -68,6 +97,22 @@ class Speaker:
             "state_size": self.stepper.state_size,
             "window": config.window(self.frequency),
         }
+
+
+def _calibrated(run: Run, stepper: Stepper, warm: Warm, panel: Panel, config: CalibrationConfig, *, say: Say) -> Calibrated:
+    """The stepper, calibrated; what its series begin with is learned once from the panel as it was in training, and kept."""
+    told = repr((stepper.fingerprint, sorted(config.model_dump().items())))
+    path = run.path / "live" / f"calibration-{hashlib.sha256(told.encode()).hexdigest()[:12]}.json"
+    try:
+        kept = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        say(f"calibrating on the history of {len(panel):,} series")
+        calibrated = Calibrated.fitted(stepper, run.known_part(panel), build=warm, config=config)
+        write_json(path, calibrated.tracker.prior.to_dict())
+        return calibrated
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise StateError(f"{path} is damaged ({str(error).splitlines()[0]}). Remove it: it is made again.") from error
+    return Calibrated(stepper, config, Prior.from_dict(kept))
 
 
 @contextmanager
@@ -187,7 +232,7 @@ class StateLook:
 def describe_state(state: Path, home: Home, *, say: Say) -> StateLook:
     """How the stream of a state does; raises StateError as `look_at` does."""
     with look_at(state, home, say=say) as (engine, speaker):
-        return StateLook(str(state), speaker.owner, engine.series.window, vitals(engine))
+        return StateLook(str(state), speaker.owner, engine.series.window, vitals(engine, coverage=speaker.coverage))
 
 
 def describe_series(state: Path, home: Home, unique_id: str, *, say: Say) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from forecaster.streaming.live import LiveForecast, LiveSeries, Progress
 from forecaster.streaming.shards import SHARD, shard_count
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.stepping import Indices, begin_from, catch_up, take_in, turns
+from forecaster.streaming.tracking import CalibrationConfig
 
 MISSING = "missing"  # observations that were stepped without a value
 BEHIND = "behind"  # observations that were next for their series, when another was further on
@@ -65,6 +66,8 @@ class StreamingConfig(BaseModel):
     revision_window: int | None = Field(
         None, ge=0, le=10_000, description="last positions that may still change; null: one season, at most 32"
     )
+    calibrate: bool = Field(True, description="correct the intervals of each series and lead from what came of its forecasts")
+    calibration: CalibrationConfig = CalibrationConfig()
     unknown: Literal["begin", "refuse"] = Field("begin", description="what a series that is not known does")
     warming_steps: int | None = Field(None, ge=0, description="values until a series is warm; null: one season, at least 2")
 
