@@ -137,9 +137,7 @@ def in_tiles_of_32(forecaster: Recurrent) -> Recurrent:
 
 def scale(forecaster: Recurrent, state: State, y: np.ndarray) -> None:
     scaler = forecaster.scaler
-    for start in range(0, len(state), 4096):
-        block = slice(start, start + 4096)
-        scaler.feature_rows(scaler.step(state[block, : scaler.size], y[block]), ~np.isnan(y[block]))
+    scaler.feature_rows(scaler.step(state[:, : scaler.size], y), ~np.isnan(y))
 
 
 def see(forecaster: Recurrent, state: State) -> None:
