@@ -10,9 +10,9 @@ from test_evaluation_walk import Smoothing, assert_same_frames, ragged
 from forecaster.evaluation.actuals import actuals_matrix
 from forecaster.evaluation.answers import given, predicted, refitted, score_answers, stepped
 from forecaster.evaluation.backtest import backtest, check_no_look_ahead, rolling_origins
-from forecaster.evaluation.champions import check_choice
+from forecaster.evaluation.champions import check_choice, trusted_champions
 from forecaster.evaluation.leaderboard import rank
-from forecaster.evaluation.losses import paired_losses
+from forecaster.evaluation.losses import Losses, paired_losses
 from forecaster.evaluation.metrics import METRICS, SCORE_QUANTILES
 from forecaster.evaluation.scores import score, scores_by_lead, scores_by_origin_time, scores_by_series
 from forecaster.evaluation.walk import origin_blocks
@@ -242,3 +242,22 @@ def test_the_check_of_a_choice_scores_later_origins_that_share_no_value_with_the
     assert check_choice(replace(losses, values=values)).single_forecaster == "season"
     few = losses.select(np.flatnonzero(losses.origins > last - HORIZON))
     assert check_choice(few) is None
+
+
+def test_where_a_choice_would_not_have_paid_the_panels_best_speaks_for_all():
+    series, origins = np.repeat(np.arange(12), 24), np.tile(np.arange(24), 12)
+    early = origins < 12
+    turns = np.where((series % 2 == 0) == early, 1.0, 2.0)  # what is best of a series early is worst of it late
+    values = np.stack([np.full(len(series), 1.45), turns, 3.0 - turns], axis=1)
+    ids = tuple(f"s{b:02d}" for b in range(12))
+    losses = Losses(("steady", "even", "odd"), values, ids, series, origins, 4, "mase", 0, {})
+    table, checked = trusted_champions(losses)
+    assert not checked.pays
+    assert checked.p_value < 0.05
+    assert set(table.champions) == {"steady"}
+    assert table.weights.shape == (12, 3)
+    kind = np.where((series % 2 == 0)[:, None], [1.0, 2.0], [2.0, 1.0])
+    lasting = Losses(("even", "odd"), kind, ids, series, origins, 4, "mase", 0, {})
+    table, checked = trusted_champions(lasting)
+    assert checked.pays
+    assert table.champions == ("even", "odd") * 6

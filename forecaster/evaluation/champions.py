@@ -6,7 +6,7 @@ Axes: S series, F forecasters, B rows, L leads, Q quantiles.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ from forecaster.evaluation.backtest import known_part
 from forecaster.evaluation.ledger import Index
 from forecaster.evaluation.losses import Losses
 from forecaster.evaluation.shrinkage import expected_losses
+from forecaster.evaluation.significance import diebold_mariano
 from forecaster.forecast import Forecast, Forecaster, check_quantiles
 from forecaster.series import Origins, Panel, Values
 
@@ -102,7 +103,8 @@ class ChoiceCheck:
     """What champions would have lost on later origins than those they were chosen on, whose values those did not reach.
 
     Mean losses over the series: of the champions, of the forecaster that was best on the panel when they were chosen (`single`),
-    and of the one that turned out to be (`hindsight`), which nobody could have known.
+    and of the one that turned out to be (`hindsight`), which nobody could have known. `p_value` is that of champions and single
+    being equal.
     """
 
     evidence_origins: int
@@ -114,6 +116,24 @@ class ChoiceCheck:
     single_forecaster: str
     hindsight: float
     hindsight_forecaster: str
+    p_value: float
+
+    @property
+    def pays(self) -> bool:
+        """Whether the champions lost no more than the one that was best on the panel."""
+        return self.champions <= self.single
+
+
+def trusted_champions(losses: Losses) -> tuple[ChampionTable, ChoiceCheck | None]:
+    """`choose_champions`, and its check: where such a choice would not have paid, the panel's best speaks for every series.
+
+    Weights of a combination stay as they are: an average needs less evidence than a choice.
+    """
+    table, checked = choose_champions(losses), check_choice(losses)
+    if checked is None or checked.pays:
+        return table, checked
+    ratio = table.losses.mean(axis=0) / table.losses[:, 0].mean()
+    return replace(table, losses=table.losses[:, :1] * np.maximum(ratio, 1.0)), checked
 
 
 def check_choice(losses: Losses) -> ChoiceCheck | None:
@@ -134,18 +154,19 @@ def check_choice(losses: Losses) -> ChoiceCheck | None:
     column = {name: f for f, name in enumerate(losses.forecasters)}
     speaker = dict(zip(table.ids, table.champions, strict=True))
     chosen = [column[speaker.get(unique_id, table.forecasters[0])] for unique_id in ids]
-    mean = seen.mean(axis=0)
-    best = int(mean.argmin())
+    mean, lost = seen.mean(axis=0), seen[np.arange(len(ids)), chosen]
+    best, single = int(mean.argmin()), column[table.forecasters[0]]
     return ChoiceCheck(
         evidence_origins=int(np.unique(back[evidence]).size),
         scored_origins=int(np.unique(back[scored]).size),
         series=len(ids),
         measure=losses.measure,
-        champions=float(seen[np.arange(len(ids)), chosen].mean()),
-        single=float(mean[column[table.forecasters[0]]]),
+        champions=float(lost.mean()),
+        single=float(mean[single]),
         single_forecaster=table.forecasters[0],
         hindsight=float(mean[best]),
         hindsight_forecaster=losses.forecasters[best],
+        p_value=diebold_mariano(lost - seen[:, single]),
     )
 
 

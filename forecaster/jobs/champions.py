@@ -12,7 +12,7 @@ import pandas as pd
 
 from forecaster.baselines import BASELINES, make_baselines
 from forecaster.errors import ConfigError, DataError, StateError
-from forecaster.evaluation.champions import Champions, ChampionTable, ChoiceCheck, check_choice, choose_champions
+from forecaster.evaluation.champions import Champions, ChampionTable, ChoiceCheck, trusted_champions
 from forecaster.evaluation.losses import Losses
 from forecaster.forecast import Forecaster
 from forecaster.jobs.home import Home
@@ -37,13 +37,12 @@ def evidence_stride(horizon: int, stride: int) -> int:
 
 def champions_of(losses: Losses) -> tuple[ChampionTable, dict[str, Any]]:
     """The table, and what `--json` says of it."""
-    table = choose_champions(losses)
-    checked = check_choice(losses)
+    table, checked = trusted_champions(losses)
     told: dict[str, Any] = {
         "speaks_for": {name: table.champions.count(name) for name in table.forecasters},
         "panel_best": table.forecasters[0],
         "origins": int(table.origins.max()),
-        "check": asdict(checked) if checked else None,
+        "check": {name: None if value != value else value for name, value in asdict(checked).items()} if checked else None,
         "told": _told(table, checked),
     }
     return table, told
@@ -97,11 +96,13 @@ def _told(table: ChampionTable, checked: ChoiceCheck | None) -> str:
         return f"{said} There are too few origins to say what that is worth."
     single, name = checked.single, checked.measure.upper().replace("SMAPE", "sMAPE")
     change = 100 * (checked.champions / single - 1) if single else 0.0
-    alone = f"{checked.single_forecaster} alone, the best until then, {single:.3f} ({change:+.1f} %)"
-    return (
-        f"{said} Chosen on the first {_origins(checked.evidence_origins)}, they have {name} {checked.champions:.3f} on the last "
-        f"{_origins(checked.scored_origins)}; {alone}."
+    alone = f"{checked.single_forecaster} alone, the best until then, {single:.3f}"
+    worth = f"{change:+.1f} %{'' if checked.p_value < 0.05 else ', which may be luck'}"
+    told = (
+        f"{said} Chosen on the first {_origins(checked.evidence_origins)}, a champion for each series has {name} "
+        f"{checked.champions:.3f} on the last {_origins(checked.scored_origins)}; {alone} ({worth})."
     )
+    return told if checked.pays else f"{told} Such a choice does not pay here, so {table.forecasters[0]} speaks for all."
 
 
 def _origins(count: int) -> str:
