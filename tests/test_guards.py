@@ -136,9 +136,11 @@ def test_series_without_news_are_counted(absent: int, severity: str | None) -> N
 
 
 def test_a_day_that_is_missing_is_told_with_its_steps() -> None:
-    (finding,) = check_arrivals(STORED, ENDS, config=CONFIG, due=START + DAYS * 24 + 23)
-    assert (finding.kind, finding.severity, finding.numbers) == ("stale", "warn", {"steps": 24.0})
-    assert check_arrivals(STORED, ENDS, config=GuardsConfig(max_delay_steps=24), due=START + DAYS * 24 + 23) == []
+    night = START + DAYS * 24 + 1  # two hours after midnight, when yesterday's values are there, and today's are not
+    (finding,) = check_arrivals(STORED, ENDS, config=CONFIG, due=night + 24)
+    assert (finding.kind, finding.severity, finding.numbers) == ("stale", "warn", {"steps": 26.0})
+    assert check_arrivals(STORED, ENDS, config=CONFIG, due=night) == []
+    assert check_arrivals(STORED, ENDS, config=GuardsConfig(max_delay_steps=26), due=night + 24) == []
 
 
 def test_news_full_of_holes_are_told() -> None:

@@ -31,7 +31,7 @@ class GuardsConfig(BaseModel):
 
     `scale_factor` times the usual size of values is another unit; `held_share` of the series may be held alone, more hold the
     delivery; `gone_share` of the series without news holds, a tenth of it warns; `rewritten_share` of the values that were known
-    and now differ is another history; data may be `max_delay_steps` late.
+    and now differ is another history; data may be `max_delay_steps` late (null: a day, where steps are shorter, else none).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,7 +49,7 @@ class GuardsConfig(BaseModel):
     gone_share: float = Field(default=0.3, gt=0, le=1)
     sparse_share: float = Field(default=0.5, gt=0, le=1)
     rewritten_share: float = Field(default=0.2, gt=0, le=1)
-    max_delay_steps: int = Field(default=0, ge=0)
+    max_delay_steps: int | None = Field(default=None, ge=0)
 
     def accepting(self, kinds: Iterable[str]) -> "GuardsConfig":
         """The same policies, with findings of some kinds only told."""
@@ -117,7 +117,10 @@ def _stale(after: Panel, due: int | None, config: GuardsConfig) -> Finding | Non
     if config.stale == "off" or due is None:
         return None
     late = due - int(after.ends.max())
-    if late <= config.max_delay_steps:
+    allowed = config.max_delay_steps
+    if allowed is None:
+        allowed = 0 if after.frequency.is_numbered or after.frequency.days >= 1 else round(1 / after.frequency.days)
+    if late <= allowed:
         return None
     last = after.frequency.labels(np.array([after.ends.max(), due]))
     told = f"the newest value is of {last.iloc[0]}, and {last.iloc[1]} was due: {_steps(late)} late. Look at what delivers."
