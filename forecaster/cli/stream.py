@@ -33,6 +33,10 @@ def stream(
     forecaster: Annotated[
         str | None, typer.Option(help="In place of the network: champions, or a baseline such as holt_winters.")
     ] = None,
+    calibrate: Annotated[
+        bool | None,
+        typer.Option("--calibrate/--no-calibrate", help="Correct intervals, online, from what came of earlier forecasts."),
+    ] = None,
     cold: Annotated[bool, typer.Option("--cold", help="A new state knows nothing, not even the panel's history.")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Move the state aside, and begin again from the panel.")] = False,
     every: Annotated[int | None, typer.Option(min=0, help="Forecast with every k-th value of a series; 0: never.")] = None,
@@ -52,7 +56,7 @@ def stream(
 
     `forecast stream RUN < feed.ndjson > forecasts.ndjson`
 
-    `forecast stream RUN --in meters.csv --follow --out forecasts.arrow --watch`
+    `forecast stream RUN --in meters.csv --follow --out forecasts.arrow --calibrate --watch`
 
     `forecast stream RUN --forecaster holt_winters --set revision_window=48 --every 24`
     """
@@ -71,6 +75,7 @@ def stream(
         talk, home = Talk(), Home.here()
         opened = Run.open(run, home)
         given = [*(settings or []), *([f"emit_every={every}"] if every is not None else [])]
+        given += [f"calibrate={str(calibrate).lower()}"] if calibrate is not None else []
         config = changed(opened.config, [f"streaming.{setting}" for setting in given]).streaming
         signals: list[int] = []
         for number in (signal.SIGINT, signal.SIGTERM):

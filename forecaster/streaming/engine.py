@@ -66,7 +66,7 @@ class StreamingConfig(BaseModel):
     revision_window: int | None = Field(
         None, ge=0, le=10_000, description="last positions that may still change; null: one season, at most 32"
     )
-    calibrate: bool = Field(True, description="correct the intervals of each series and lead from what came of its forecasts")
+    calibrate: bool = Field(False, description="correct the intervals of each series and lead from what came of its forecasts")
     calibration: CalibrationConfig = CalibrationConfig()
     unknown: Literal["begin", "refuse"] = Field("begin", description="what a series that is not known does")
     warming_steps: int | None = Field(None, ge=0, description="values until a series is warm; null: one season, at least 2")
