@@ -200,8 +200,9 @@ def cost(data: Path, series: int = 10_000) -> None:
                 state = stepper.step(state, y, position + turn)
                 spent.append(process_time() - began)
             whole = 1e6 * float(np.mean(spent[1 + len(spent) // 2 :])) / series
+            position = position + turn
             plain = np.ascontiguousarray(state[:, : inner.state_size])
-            alone = microseconds(lambda: inner.step(plain, y, position), series)  # noqa: B023
+            alone = microseconds(lambda: inner.step(plain, y, position + 1), series)  # noqa: B023
             said = microseconds(lambda: inner.forecast(plain, position), series, 5)  # noqa: B023
             corrected = microseconds(lambda: stepper.forecast(state, position), series, 5)  # noqa: B023
             own = whole - alone - said / stepper.tracker.schedule.spacing

@@ -172,11 +172,11 @@ class Calibrated:
     def _kept_and_true(self, panel: Panel, inner: State, rows: Indices, position: Positions) -> tuple[Values, Values]:
         """Tracked quantiles [R, G, K] of the leads that are kept, and what came of them [R, G], NaN after the panel's end."""
         leads = self.tracker.leads_to_keep(position)
-        values = self.stepper.forecast(inner, position)[np.arange(len(rows))[:, None], leads - 1]
+        tracked = self.tracker.tracked_of(self.stepper.forecast(inner, position), leads)
         at = (position - panel.starts[rows])[:, None] + leads
         is_known = at < panel.lengths[rows, None]
         truths = panel.values[np.where(is_known, panel.offsets[rows, None] + at, 0)]
-        return values[:, :, self.tracker.levels.tracked], np.where(is_known, truths, np.nan)
+        return tracked, np.where(is_known, truths, np.nan)
 
 
 def _last_positions(panel: Panel, counts: Indices) -> Iterator[tuple[Indices, Positions, Values]]:

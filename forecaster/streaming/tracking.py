@@ -201,10 +201,14 @@ class Tracker:
         """The leads of forecasts made after these positions, all of them due, that are kept [B, G]."""
         return np.asarray(self.schedule.kept_leads[position % self.schedule.period // self.schedule.spacing])
 
+    def tracked_of(self, values: Values, leads: Indices) -> Values:
+        """The tracked quantiles [R, G, K] of forecasts [R, L, Q] at leads [R, G]."""
+        return np.asarray(values[np.arange(len(values))[:, None, None], leads[:, :, None] - 1, self.levels.tracked])
+
     def keep(self, numbers: Float32, rows: Indices, values: Values, position: Positions) -> None:
         """Keep of forecasts [R, L, Q] of some rows, all of them due, what waits for its truth, in place."""
         leads = self.leads_to_keep(position)
-        tracked = values[np.arange(len(values))[:, None], leads - 1][:, :, self.levels.tracked]  # [R, G, K]
+        tracked = self.tracked_of(values, leads)
         issued = self.correct(tracked, numbers[rows, : self.bends.stop], leads, levels=self.levels.alone)
         median = issued[:, :, self.levels.middle]
         kept = np.empty((*leads.shape, self.slot_width), dtype=np.float32)
