@@ -36,14 +36,14 @@ def time_axis(frequency: Frequency, positions: Positions) -> NDArray[np.generic]
     return np.asarray(labels.to_numpy() if frequency.is_numbered else labels.dt.tz_localize(None).to_numpy())
 
 
-def label_time(axes: Axes, frequency: Frequency, *, ink: str = INK, most: int = 6) -> None:
+def label_time(axes: Axes, frequency: Frequency, *, ink: str = INK, most: int = 6, size: float = 8) -> None:
     """At most so many ticks that say when."""
     if frequency.is_numbered:
         axes.xaxis.set_major_locator(MaxNLocator(most - 1, integer=True))
         axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
         spec = axes.get_subplotspec()
         if spec is not None and spec.is_last_row():
-            axes.set_xlabel("step", fontsize=8, color=ink)
+            axes.set_xlabel("step", fontsize=size, color=ink)
     else:
         locator = AutoDateLocator(minticks=3, maxticks=most)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)

@@ -45,10 +45,22 @@ def fan_picture(case: Case, frequency: Frequency, *, width: float = SLIM) -> Dra
         start = axes.convert_xunits(time_axis(frequency, fan.positions[:1] - 1))[0]  # type: ignore[no-untyped-call]
         axes.axvline(start, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
     frame(axes)
-    label_time(axes, frequency, ink=INK, most=5)
+    axes.set_ylim(*_reach(axes, case))
+    label_time(axes, frequency, ink=INK, most=5, size=SIZE)
     label_values(axes)
     _tell_fans(drawing, axes, case, frequency)
     return drawing
+
+
+def _reach(axes: Axes, case: Case) -> tuple[float, float]:
+    """From where to where a picture of forecasts reaches: no farther beyond what was and what was said than those lie apart."""
+    lines = [case.history, *(line for fan in case.fans for line in (fan.actuals, case.quantile(fan, 0.5)))]
+    values = np.concatenate(lines)
+    values = values[np.isfinite(values)]
+    bottom, top = axes.get_ylim()
+    if not len(values) or np.ptp(values) == 0:
+        return bottom, top
+    return max(bottom, float(values.min() - np.ptp(values))), min(top, float(values.max() + np.ptp(values)))
 
 
 def _tell_fans(drawing: Drawing, axes: Axes, case: Case, frequency: Frequency) -> None:

@@ -44,7 +44,7 @@ def strip_picture(
         axes.tick_params(colors=INK, labelsize=SIZE - 1, length=0)
         axes.spines[:].set_visible(False)
         axes.set_title(name, fontsize=SIZE, color=MUTED, loc="left")
-    label_time(strips[-1] if len(strips) else top, frequency, ink=INK, most=5 if width <= NARROW else 9)
+    label_time(strips[-1] if len(strips) else top, frequency, ink=INK, most=5 if width <= NARROW else 9, size=SIZE)
     _tell_steps(drawing, number_edges, told_times(frequency, positions), values, gates)
     return drawing
 

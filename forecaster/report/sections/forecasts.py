@@ -84,7 +84,7 @@ def _by_origin(subject: Subject, judged: Evaluation) -> Picture:
     first = frame.groupby("turn")["first"].min()
     last = frame.groupby("turn")["last"].max()
     labels = [_when(a, b) for a, b in zip(first, last, strict=True)]
-    caption = f"From {labels[0]} to {labels[-1]}, the mean over the series."
+    caption = f"The first: {labels[0]}; the last: {labels[-1]}. Means over the series."
     axis = "origin, the earliest first"
     return _lines(subject, judged, table, name="by-origin", title="Error by origin", labels=labels, axis=axis, caption=caption)
 

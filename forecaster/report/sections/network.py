@@ -79,7 +79,7 @@ def _half_lives(inside: Inside, subject: Subject) -> list[Block]:
         "half-lives",
         "How fast units forget",
         lambda: half_lives_picture(inside.half_lives, seasons=seasons, longest=longest),
-        caption=f"Half of the {len(inside.half_lives):,} units forget half of what they hold within {middle:.2g} steps.",
+        caption=f"Half of the {len(inside.half_lives):,} units have a half-life of {middle:.2g} steps or less.",
         table=Table.of(("units up to", "half-life in steps", "alpha"), rows),
     )
     of = f" Counted over {inside.series:,} of {len(subject.panel):,} series." if inside.series < len(subject.panel) else ""
