@@ -7,7 +7,9 @@ import pytest
 from test_streaming_engine import dead_letters, feed_of, kept, line, open_store, some_panel, stream
 from test_streaming_steppers import HOURLY, NUMBERED, SeasonalRing, Smoothing
 
+from forecaster.streaming.arrivals import read_arrivals
 from forecaster.streaming.engine import Engine, StreamingConfig
+from forecaster.streaming.live import FeedPosition
 from forecaster.streaming.sinks import NdjsonSink
 from forecaster.streaming.sources import read_ndjson
 from forecaster.streaming.state import StateStore
@@ -106,3 +108,31 @@ def test_a_pulse_is_told_no_more_often_than_was_asked(tmp_path, seconds, expecte
         stream_forecasts(source, engine, NdjsonSink(io.BytesIO(), NUMBERED), pulse=pulse)
     assert [found.lines for found in told] == expected
     assert all(found.coverage == {"0.8": 1.0} and found.rate > 0 for found in told)
+
+
+def placed(engine: Engine) -> tuple[str, str, int, FeedPosition]:
+    progress = engine.progress
+    return progress.source, progress.output, progress.output_bytes, progress.feed
+
+
+def test_another_feed_begins_at_its_beginning_and_a_pipe_changes_nothing(tmp_path):
+    with open_store(tmp_path, Smoothing()) as store:
+        engine = Engine(Smoothing(), NUMBERED, store)
+        engine.settle(source="a.ndjson", output="out.ndjson")
+        engine.take_in(read_arrivals([line("a", 1, 1.0)], NUMBERED, first_line=1, feed=FeedPosition(1, 7, 99, "x")))
+        engine.commit(output_bytes=12)
+        stands = placed(engine)
+        engine.settle(source="a.ndjson", output="out.ndjson")
+        engine.settle()
+        assert placed(engine) == stands == ("a.ndjson", "out.ndjson", 12, FeedPosition(1, 7, 99, "x"))
+        engine.take_in(read_arrivals([line("a", 2, 1.0)], NUMBERED, first_line=2, feed=FeedPosition(2, 8, 99, "x")))
+        engine.commit()  # to a pipe
+        assert placed(engine) == ("a.ndjson", "out.ndjson", 12, FeedPosition(2, 8, 99, "x"))
+        engine.settle(source="b.ndjson", output="other.ndjson")
+    with open_store(tmp_path, Smoothing()) as store:
+        engine = Engine(Smoothing(), NUMBERED, store)
+        assert placed(engine) == ("b.ndjson", "other.ndjson", 0, FeedPosition(2, 8))
+        engine.take_in(read_arrivals([line("a", 3, 1.0)], NUMBERED, first_line=1, feed=FeedPosition(3, 8, 5, "y")))
+        engine.commit()
+        engine.settle(source="b.ndjson", is_new=True)
+        assert placed(engine)[3] == FeedPosition(3, 8)

@@ -89,7 +89,7 @@ def stream(
                 speaker,
                 home=home,
                 state=state or home.states / opened.path.name,
-                feed=Feed(feed, replay, feed_format, follow, speed or None, from_start),
+                feed=Feed(feed, replay, feed_format, follow, speed or None, from_start, new_feed),
                 outlet=Outlet(out, out_format),
                 config=config,
                 cold=cold,

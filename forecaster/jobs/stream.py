@@ -13,8 +13,9 @@ from forecaster.jobs.home import Home
 from forecaster.jobs.live import Speaker, open_live
 from forecaster.series import Panel
 from forecaster.streaming.arrivals import Arrivals
-from forecaster.streaming.edges import STANDARD, open_sink, open_source
+from forecaster.streaming.edges import BROKERS, LETTERS, STANDARD, open_sink, open_source
 from forecaster.streaming.engine import Engine, StreamingConfig
+from forecaster.streaming.redis_streams import shown_address
 from forecaster.streaming.stream import StreamSummary, stream_forecasts
 from forecaster.streaming.vitals import Pulse
 
@@ -23,7 +24,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Feed:
-    """Where observations come from: `-`, a path, a broker's address, a stream that is open, or `panel`, a stored one again."""
+    """Where observations come from: `-`, a path, a broker's address, a stream that is open, or `panel`, a stored one again.
+
+    A feed `from_start` is the one that was always given, from its beginning; one that `is_new` is another under an old name.
+    """
 
     place: str | BinaryIO = STANDARD
     panel: str | None = None
@@ -31,6 +35,7 @@ class Feed:
     follow: bool = False
     speed: float | None = None
     from_start: bool = False
+    is_new: bool = False
 
     @property
     def name(self) -> str:
@@ -75,16 +80,16 @@ def stream(
     when the feed cannot be read as it was asked.
     """
     with open_live(speaker, home, state, config=config, cold=cold, rebuild=rebuild, say=say) as engine:
-        is_another = bool(engine.progress.source) and engine.progress.source != feed.name
         _check_output(engine, outlet)
-        engine.settle(source=feed.name, output=outlet.name)
-        source = _source(feed, home, engine, is_another=is_another, should_stop=should_stop)
+        is_aside = feed.format == LETTERS  # dead letters, mended: the feed itself goes on where it was
+        engine.settle(source="" if is_aside else feed.name, output=outlet.name, is_new=feed.is_new)
+        source = _source(feed, home, engine, should_stop=should_stop)
         sink = open_sink(outlet.place, engine.frequency, format=outlet.format, committed_bytes=engine.progress.output_bytes)
         with closing(sink):
             return stream_forecasts(source, engine, sink, progress=progress, pulse=pulse)
 
 
-def _source(feed: Feed, home: Home, engine: Engine, *, is_another: bool, should_stop: Callable[[], bool]) -> Iterator[Arrivals]:
+def _source(feed: Feed, home: Home, engine: Engine, *, should_stop: Callable[[], bool]) -> Iterator[Arrivals]:
     spec: str | BinaryIO | Panel = feed.place
     if feed.panel is not None:
         spec = PanelStore(home.panels).load(feed.panel)
@@ -96,7 +101,6 @@ def _source(feed: Feed, home: Home, engine: Engine, *, is_another: bool, should_
         format=feed.format,
         committed=engine.progress.feed,
         is_whole=feed.from_start,
-        is_another=is_another,
         follow=feed.follow,
         speed=feed.speed,
         max_batch=engine.config.max_batch,
@@ -120,4 +124,4 @@ def _check_output(engine: Engine, outlet: Outlet) -> None:
 def _name_of(place: str | BinaryIO) -> str:
     if not isinstance(place, str) or place == STANDARD:
         return ""
-    return place if urlsplit(place).scheme in ("redis", "rediss", "kafka") else str(Path(place).resolve())
+    return shown_address(place) if urlsplit(place).scheme in BROKERS else str(Path(place).resolve())

@@ -40,7 +40,7 @@ from forecaster.streaming.lateness import (
     revision_length,
     warming_length,
 )
-from forecaster.streaming.live import LiveForecast, LiveSeries, Progress
+from forecaster.streaming.live import FeedPosition, LiveForecast, LiveSeries, Progress
 from forecaster.streaming.shards import SHARD, shard_count
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.stepping import Indices, begin_from, catch_up, take_in, turns
@@ -122,15 +122,21 @@ class Engine:
         self.progress = progress
         return len(unknown)
 
-    def settle(self, *, source: str, output: str) -> None:
-        """Commit where the stream reads and writes from now on, before it does. Raises StateError when the disk refuses."""
-        if (source, output) == (self.progress.source, self.progress.output):
-            return
-        length = self.progress.output_bytes if output == self.progress.output else 0
-        progress = replace(self.progress, source=source, output=output, output_bytes=length)
-        nothing = np.empty(0, np.int64)
-        self._store.commit(self.series, progress, slots=nothing, positions=nothing, values=np.empty(0))
-        self.progress = progress
+    def settle(self, *, source: str = "", output: str = "", is_new: bool = False) -> None:
+        """Commit where the stream reads and writes from now on, before it does; what has no name, a pipe, changes nothing.
+
+        Another source is read from its beginning, and one that `is_new` likewise. Raises StateError when the disk refuses.
+        """
+        before, progress = self.progress, self.progress
+        if is_new or (source and before.source and source != before.source):
+            progress = replace(progress, feed=FeedPosition(before.feed.lines, before.feed.checksum))
+        if output and output != before.output:
+            progress = replace(progress, output=output, output_bytes=0)
+        progress = replace(progress, source=source or before.source)
+        if progress != before:
+            nothing = np.empty(0, np.int64)
+            self._store.commit(self.series, progress, slots=nothing, positions=nothing, values=np.empty(0))
+            self.progress = progress
 
     def adopt(self, other: LiveSeries, progress: Progress) -> list[str]:
         """Go on where the stream of another model stands: at its place in the feed, with its counters and all it took in last.
@@ -188,15 +194,16 @@ class Engine:
             self._store.close()  # memory may be ahead of the disk, and only a new start is sound
             raise
 
-    def commit(self, *, output_bytes: int = 0) -> None:
-        """Write down the micro-batch that was taken in, and how long the output is by now.
+    def commit(self, *, output_bytes: int | None = None) -> None:
+        """Write down the micro-batch that was taken in, and how long the output is by now, if that is a place to come back to.
 
         Raises StateError when the disk refuses; nothing of the micro-batch is then kept, and the engine must be made anew.
         """
         taken, self._taken = self._taken, None
         if taken is None:
             return
-        progress = replace(taken.progress, output_bytes=output_bytes)
+        length = self.progress.output_bytes if output_bytes is None else output_bytes
+        progress = replace(taken.progress, output_bytes=length)
         self._store.commit(
             self.series, progress, new=taken.new, slots=taken.slots, positions=taken.positions, values=taken.values
         )
