@@ -338,6 +338,42 @@ def test_an_unknown_kind_to_accept_is_refused(forecast: Forecast, later: pd.Data
     assert "--accept 'sales' is no kind of finding; choose unreadable, future" in result.stderr
 
 
+def test_who_asked_is_told_once(forecast: Forecast, night: Any, home: Path) -> None:
+    words = ("--set", "operations.hooks.on_failure=echo told >> failures.txt", "--set", "operations.guards.stale=hold")
+    forecast("runs", "promote", "tiny")
+    for _ in range(2):
+        night(*words, now="2008-07-05", code=10)
+    assert (home / "failures.txt").read_text() == "told\n"
+
+
+def test_a_hook_that_fails_costs_nothing(forecast: Forecast, later: pd.DataFrame) -> None:
+    forecast("runs", "promote", "tiny")
+    words = ("--set", "operations.hooks.on_failure=echo no mail >&2; exit 3", "--set", "operations.guards.stale=hold")
+    result = forecast("nightly", "nightly.yaml", "--panel", "macro", "--now", "2008-07-05", *words)
+    assert result.exit_code == 10
+    assert "ended with exit code 3: no mail" in result.stderr
+
+
+def test_a_panel_that_is_damaged_is_an_alarm(forecast: Forecast, night: Any, home: Path) -> None:
+    (home / "data" / "panels" / "macro" / "manifest.json").write_text("{")
+    assert "predict failed: " in "; ".join(night(code=20)["troubles"])
+
+
+def test_damaged_pointers_cost_no_forecast(forecast: Forecast, night: Any, home: Path) -> None:
+    forecast("runs", "promote", "tiny")
+    (home / "runs" / ".in_service" / "macro.pointers.json").write_text("{")
+    done = night(code=10)
+    assert done["published"]["forecaster"] == "seasonal_naive"
+    assert "does not say who serves 'macro'" in "; ".join(done["troubles"])
+
+
+def test_an_inbox_that_is_no_pattern_is_refused(forecast: Forecast, later: pd.DataFrame) -> None:
+    inbox = "operations.deliveries.inbox=in/{region}/*"
+    result = forecast("nightly", "nightly.yaml", "--panel", "macro", "--set", inbox)
+    assert result.exit_code == 2
+    assert "expected a glob in which only {panel} stands in braces" in result.stderr
+
+
 def test_a_panel_with_nothing_in_its_inbox_is_an_alarm(forecast: Forecast, later: pd.DataFrame) -> None:
     result = forecast("nightly", "nightly.yaml", "--panel", "empty")
     assert result.exit_code == 20

@@ -4,6 +4,7 @@ Files are left where they lie. A ledger remembers, by content, which were taken 
 file is taken in and after, so that a night that was killed in between takes it again, with the same findings.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -74,6 +75,11 @@ class Ledger:
                 met.append(known)
         return met
 
+    def has_taken(self, delivery: Delivery) -> bool:
+        """Whether a file is in the panel by now."""
+        known = self._files.get(delivery.file)
+        return known is not None and known.status == TAKEN
+
     def same_content(self, delivery: Delivery) -> Delivery | None:
         """Another file of the same content that was taken in."""
         return next((d for d in self._files.values() if d.sha256 == delivery.sha256 and d.status == TAKEN), None)
@@ -88,6 +94,15 @@ class Inbox:
     config: DeliveriesConfig
     guards: GuardsConfig
     accepted: tuple[str, ...] = ()
+
+    def listing(self) -> list[tuple[str, int, int]]:
+        """What lies there, by name, size and time of its last change."""
+        found = []
+        for path in self.files():
+            with contextlib.suppress(FileNotFoundError):  # taken away meanwhile
+                status = path.stat()
+                found.append((str(path), status.st_size, status.st_mtime_ns))
+        return found
 
     def files(self) -> list[Path]:
         """The files that lie there, by name; hidden ones are those that somebody is still writing."""
@@ -117,7 +132,7 @@ class Inbox:
             found = self._take(delivery, ledger, guards, night=night, scratch=scratch, now=now)
             for finding in found:
                 say(f"{Path(delivery.file).name}: {finding.told}")
-            if ledger._files.get(delivery.file, delivery).status != TAKEN:
+            if not ledger.has_taken(delivery):
                 held += found
                 if worst(found) == "stop":
                     break

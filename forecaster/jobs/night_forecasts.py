@@ -11,14 +11,14 @@ import pandas as pd
 
 from forecaster.baselines import BaselinesConfig, make_baselines
 from forecaster.config import Config
-from forecaster.errors import DataError
+from forecaster.errors import DataError, StateError
 from forecaster.evaluation.backtest import scale_season_length
 from forecaster.evaluation.metrics import error_scale
 from forecaster.forecast import Forecast, quantile_column
 from forecaster.jobs.home import Home
 from forecaster.jobs.publish import Edition, edition_before, forecast_table, publish
 from forecaster.jobs.runs import Run
-from forecaster.jobs.service import service_of
+from forecaster.jobs.service import Service, service_of
 from forecaster.models.checkpoint import load_recurrent
 from forecaster.operations.bounds import check_forecast, learn_bounds, stand_in
 from forecaster.operations.settings import OperationsConfig
@@ -133,7 +133,11 @@ def _speak(
     panel: Panel, name: str, home: Home, operations: OperationsConfig, *, horizon: int, say: Callable[[str], None]
 ) -> Spoken:
     """The forecast of the first that can make one: the run in service, the one before it, the baseline."""
-    service, troubles = service_of(name, home), []
+    service, troubles = Service(name), list[str]()
+    try:
+        service = service_of(name, home)
+    except StateError as error:
+        troubles.append(str(error))
     for candidate in (service.current, service.previous):
         if candidate is None:
             continue

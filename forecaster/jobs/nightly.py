@@ -5,6 +5,7 @@ same place, and one that is started twice does nothing the second time. Forecast
 it, and a step that fails costs no step that does not need it.
 """
 
+import contextlib
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -18,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from forecaster.config import Config
-from forecaster.errors import ConfigError, DataError
+from forecaster.errors import ConfigError, DataError, ForecasterError
 from forecaster.frequency import Frequency
+from forecaster.ingest import PanelStore
 from forecaster.jobs.deliveries import Inbox
 from forecaster.jobs.evaluate import evaluate
 from forecaster.jobs.home import Clock, Home, wall_clock
@@ -29,8 +31,8 @@ from forecaster.jobs.night_training import decide, judge_challenger, promote_cha
 from forecaster.jobs.publish import drop_editions
 from forecaster.jobs.registry import prune
 from forecaster.jobs.report import report
-from forecaster.jobs.runs import Run, check_run_name, settings_fingerprint
-from forecaster.jobs.summary import ATTENTION, Summary, call_hooks, last_night, sum_up, write_summary
+from forecaster.jobs.runs import Run, settings_fingerprint
+from forecaster.jobs.summary import ATTENTION, TELL, Summary, call_hooks, last_night, sum_up, write_summary
 from forecaster.jobs.warm import warm_live
 from forecaster.jobs.whole import write_whole
 from forecaster.models.training import Progress
@@ -56,7 +58,7 @@ def nightly(
     `clock` tells the time, `accept` names findings that are only told tonight. Raises OverlapError when another process is at
     it, ConfigError for a name or a kind that is none.
     """
-    check_run_name(panel)
+    PanelStore(home.panels).folder(panel)  # which says what a name may be
     for kind in accept:
         if kind not in KINDS:
             raise ConfigError(f"--accept {kind!r} is no kind of finding; choose {', '.join(KINDS)}.")
@@ -68,7 +70,9 @@ def nightly(
         summary = sum_up(journal, now=now)
         if journal.is_fresh:
             summary = _told(summary, journal, home, say)
-            call_hooks(summary, config.operations.hooks, home, say=say)
+            with contextlib.suppress(OSError):  # on a full disk who was told is told again
+                said = key_of(summary.severity, summary.troubles, summary.training["promoted"] and summary.training["run"])
+                journal.take(TELL, said, lambda: call_hooks(summary, config.operations.hooks, home, say=say))
         return summary
 
 
@@ -90,9 +94,8 @@ class Night:
         ingested = self._take("ingest", self._ingest_key(), self._ingest)
         if ingested is not None and ingested["verdict"] == "stop":
             return
-        panel = self._inbox.stored()
+        panel = self._stored()
         if panel is None:
-            self._fail("predict", DataError(f"panel {self.panel!r} holds nothing, and nothing was delivered. Fill the inbox."))
             return
         key = key_of(panel.fingerprint, settings_fingerprint(self.config), self.config.operations.model_dump(mode="json"))
         self._take("predict", key, lambda: self._predict(panel, key))
@@ -126,8 +129,7 @@ class Night:
 
     def _ingest_key(self) -> str:
         """What lies in the inbox and is not taken in; a night that took something in is not asked again for nothing."""
-        files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in self._inbox.files()]
-        return key_of(files, self.accept, self.config.operations.guards.model_dump(mode="json"))
+        return key_of(self._inbox.listing(), self.accept, self.config.operations.guards.model_dump(mode="json"))
 
     def _ingest(self) -> dict[str, Any]:
         before = self._ends_before()
@@ -164,6 +166,10 @@ class Night:
             now=self.now,
             say=self.say,
         )
+        now = self._position_now(panel)
+        if now is not None and (last := published["known_position"] + published["horizon"]) < now:
+            label = panel.frequency.labels(np.array([last])).iloc[0]
+            published["troubles"].append(f"the forecasts end at {label}, which is past: the data is late, or the horizon short")
         return published | {"last_night": scored}
 
     def _decide(self, panel: Panel, held: str) -> dict[str, Any]:
@@ -222,6 +228,16 @@ class Night:
         operations = self.config.operations
         return Inbox(self.panel, self.home, operations.deliveries, operations.guards, self.accept)
 
+    def _stored(self) -> Panel | None:
+        """The panel; where there is none, or it cannot be read, there is nothing to forecast, and that is told."""
+        try:
+            if (panel := self._inbox.stored()) is not None:
+                return panel
+            raise DataError(f"panel {self.panel!r} holds nothing, and nothing was delivered. Fill the inbox.")
+        except ForecasterError as error:
+            self._fail("predict", error)
+            return None
+
     def _ends_before(self) -> dict[str, int]:
         """The last position of each series when the night began, kept so that a restart knows it too."""
         path = self.journal.folder / "before.parquet"
@@ -279,8 +295,9 @@ def position_of(now: datetime, frequency: Frequency, *, clock_zone: str = "UTC")
 
 def _zone(config: Config, home: Home, panel: str) -> ZoneInfo:
     """The time zone that a night is named in: the panel's, else the clock's."""
-    stored = Inbox(panel, home, config.operations.deliveries, config.operations.guards).store
-    zone = stored.manifest(panel).frequency.get("time_zone") if panel in stored.names() else None
+    stored, zone = PanelStore(home.panels), None
+    with contextlib.suppress(ForecasterError):  # the night itself tells what is wrong with the panel
+        zone = stored.manifest(panel).frequency.get("time_zone") if panel in stored.names() else None
     try:
         return ZoneInfo(zone or config.operations.clock_zone)
     except (KeyError, ValueError, OSError):

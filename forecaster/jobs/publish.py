@@ -121,7 +121,8 @@ def forecast_table(
 def publish(table: pa.Table, edition: Edition, home: Home) -> Edition:
     """Write an edition and let `night=…` and `latest` point to it; the edition as it was written.
 
-    The same content is written once. `latest` never moves to an edition that knows less. Raises OSError; then all is as it was.
+    The same content is written once. `latest` never moves to an edition that knows less, and a past night keeps its own: a clock
+    that went back must not put later knowledge there. Raises OSError; then all is as it was.
     """
     root = home.forecasts / edition.panel
     folder = root / ".editions" / f"{edition.night}-{edition.edition}"
@@ -138,7 +139,8 @@ def publish(table: pa.Table, edition: Edition, home: Home) -> Edition:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     written = read_edition(folder)
-    point_to(root / f"night={edition.night}", folder)
+    if not _is_rewriting(root, written):
+        point_to(root / f"night={edition.night}", folder)
     latest = latest_edition(home, edition.panel)
     if latest is None or latest.known_position <= written.known_position:
         point_to(root / "latest", folder)
@@ -182,6 +184,15 @@ def drop_editions(home: Home, panel: str, *, keep: int) -> int:
     for folder in gone:
         shutil.rmtree(folder, ignore_errors=True)
     return len(gone)
+
+
+def _is_rewriting(root: Path, written: Edition) -> bool:
+    """Whether a night has an edition already, and a later night one that knows no more than what was written now."""
+    link = root / f"night={written.night}"
+    if not (link / MANIFEST).exists() or link.resolve().name == f"{written.night}-{written.edition}":
+        return False
+    later = [folder for folder in root.glob("night=*") if folder.name > link.name and (folder / MANIFEST).exists()]
+    return any(read_edition(folder).known_position <= written.known_position for folder in later)
 
 
 def _described(path: Path) -> tuple[str, int, str]:

@@ -15,6 +15,7 @@ from forecaster.jobs.whole import write_json, write_whole
 from forecaster.operations.settings import HooksConfig
 
 DONE, ATTENTION, ALARM, BUSY = 0, 10, 20, 75  # exit codes; 75 is sysexits' EX_TEMPFAIL: try again later
+TELL = "tell"  # the step that comes after the summary, and is not in it
 WORDS = {DONE: "done", ATTENTION: "needs a look", ALARM: "alarm", BUSY: "busy"}
 
 
@@ -46,7 +47,7 @@ def sum_up(journal: Journal, *, now: datetime) -> Summary:
     An alarm is a night without forecasts of its own, one that a finding stopped, or one whose data could not be taken in;
     attention is asked for held data, series that a baseline speaks for, and steps that failed.
     """
-    steps = journal.steps
+    steps = {name: step for name, step in journal.steps.items() if name != TELL}
     findings = journal.result("ingest").get("findings", [])
     published = journal.result("predict")
     warnings = [f"{finding['kind']}: {finding['told']}" for finding in findings if finding["severity"] == "warn"]
@@ -125,12 +126,16 @@ def markdown(summary: Summary) -> str:
     return "\n".join(lines) + "\n"
 
 
-def call_hooks(summary: Summary, hooks: HooksConfig, home: Home, *, say: Callable[[str], None]) -> None:
+def call_hooks(summary: Summary, hooks: HooksConfig, home: Home, *, say: Callable[[str], None]) -> dict[str, Any]:
     """Tell whoever asked: `on_failure` when the night needs somebody, `on_promote` when another run serves."""
+    called = []
     if summary.severity != DONE and hooks.on_failure:
+        called.append("on_failure")
         _call(hooks.on_failure, summary, hooks.timeout_seconds, home.path, say)
     if summary.training["promoted"] and hooks.on_promote:
+        called.append("on_promote")
         _call(hooks.on_promote, summary, hooks.timeout_seconds, home.path, say)
+    return {"called": called}
 
 
 def _call(command: str, summary: Summary, timeout: float, folder: Path, say: Callable[[str], None]) -> None:

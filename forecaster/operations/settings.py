@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from forecaster.operations.bounds import ForecastChecksConfig
 from forecaster.operations.decisions import PromoteConfig, RetrainConfig
@@ -29,6 +29,15 @@ class DeliveriesConfig(BaseModel):
     time_format: str | None = None
     duplicates: Literal["error", "first", "last", "mean"] = "error"
     unparsable: Literal["error", "drop"] = "error"
+
+    @field_validator("inbox")
+    @classmethod
+    def _of_a_panel(cls, inbox: str) -> str:
+        try:
+            inbox.format(panel="any")
+        except (KeyError, ValueError, IndexError):
+            raise ValueError("expected a glob in which only {panel} stands in braces") from None
+        return inbox
 
 
 class HooksConfig(BaseModel):
