@@ -26,6 +26,9 @@ def stream(
     from_start: Annotated[
         bool, typer.Option("--from-start", help="The feed begins where it always did: pass over what was taken in.")
     ] = False,
+    new_feed: Annotated[
+        bool, typer.Option("--new-feed", help="The feed is another one under an old name: read it from its beginning.")
+    ] = False,
     out: Annotated[
         str, typer.Option(metavar="PLACE", help="-, a file, redis://HOST:PORT/STREAM or kafka://HOST:PORT/TOPIC.")
     ] = "-",
