@@ -87,7 +87,7 @@ def test_scores_are_broken_down_as_asked(forecast: Forecast, by: str, column: st
 def test_the_picture_of_scores_is_written_or_refused(forecast: Forecast, home: Path) -> None:
     told(forecast, "--chart", "to/scores.png")
     assert (home / "to" / "scores.png").read_bytes().startswith(b"\x89PNG")
-    assert mistake(forecast("evaluate", "tiny", "--chart", "x.gif", "--json")).startswith("ConfigError  chart 'x.gif' ends in")
+    assert mistake(forecast("evaluate", "tiny", "--chart", "x.gif", "--json")).startswith("ConfigError  --chart 'x.gif' ends in")
     assert mistake(forecast("evaluate", "tiny", "--chart", "/proc/x.png", "--json")).startswith("DataError  --chart /proc/x.png")
 
 

@@ -21,7 +21,7 @@ from forecaster.jobs.champions import CHAMPIONS, COMBINATION, champions_forecast
 from forecaster.jobs.home import Home
 from forecaster.jobs.others import OtherForecasts, covered_origins, read_forecasts
 from forecaster.jobs.question import Progress, Question, Say, ask, stride_of
-from forecaster.jobs.results import KeptForecasts, draw_results, draw_scores, write_results
+from forecaster.jobs.results import KeptForecasts, check_chart, draw_results, draw_scores, write_results
 from forecaster.jobs.runs import Run
 from forecaster.models.network import torch_threads
 from forecaster.models.recurrent import Recurrent
@@ -56,6 +56,8 @@ def evaluate(
 
     Raises ConfigError when the run held nothing back and no actual values are given, DataError for files that do not match.
     """
+    if chart:
+        check_chart(chart)
     question, network = ask(run, home, actuals, columns=columns, time_format=time_format, stride=stride, say=say)
     taken = {network.name, CHAMPIONS, COMBINATION, question.reference, *run.config.baselines.names}
     files = read_forecasts(others, frequency=question.panel.frequency, horizon=question.horizon, taken=sorted(taken))
@@ -83,16 +85,7 @@ def evaluate(
         if question.kind == "evaluation":
             known = scores if not (refit_every or files) else None
             table, told = _choose(run, question, network, baselines, known=known, progress=progress)
-    summary = leaderboard_summary(leaderboard, network.name) | {
-        "run": str(run.path),
-        "panel": run.facts.panel,
-        "origins": len(question.origins) // max(question.series, 1),
-        "series": question.series,
-        "horizon": question.horizon,
-        "season_length": question.season_length,
-        "kind": question.kind,
-        "champions": told,
-    }
+    summary = leaderboard_summary(leaderboard, network.name) | _told(run, question) | {"champions": told}
     forecasts = kept.forecasts(list(scores.tallies))
     draw_results(question.panel, question.came, forecasts, leaderboard, summary=summary, folder=run.path / question.kind)
     write_results(
@@ -120,6 +113,19 @@ def _covered(question: Question, files: Sequence[OtherForecasts], *, say: Say) -
             "everybody is scored on those"
         )
     return replace(question, origins=origins)
+
+
+def _told(run: Run, question: Question) -> dict[str, Any]:
+    """What was asked, as `--json` prints it."""
+    return {
+        "run": str(run.path),
+        "panel": run.facts.panel,
+        "origins": len(question.origins) // max(question.series, 1),
+        "series": question.series,
+        "horizon": question.horizon,
+        "season_length": question.season_length,
+        "kind": question.kind,
+    }
 
 
 # -- who answers -----------------------------------------------------------------------------------------------------------

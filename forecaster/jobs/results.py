@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from forecaster.baselines import Baseline
-from forecaster.errors import DataError
+from forecaster.errors import ConfigError, DataError
 from forecaster.evaluation.actuals import actuals_frame, actuals_matrix
 from forecaster.evaluation.champions import ChampionTable
 from forecaster.evaluation.leaderboard import Leaderboard
@@ -19,7 +19,7 @@ from forecaster.evaluation.ledger import Index
 from forecaster.evaluation.scores import scores_by_lead, scores_by_origin, scores_by_series
 from forecaster.forecast import Forecast, quantile_column
 from forecaster.jobs.runs import Run
-from forecaster.report.charts import forecast_chart, leaderboard_chart, save_chart
+from forecaster.report.charts import FORMATS, forecast_chart, leaderboard_chart, save_chart
 from forecaster.report.scores import scores_chart
 from forecaster.series import Origins, Panel, Values
 
@@ -79,6 +79,12 @@ def draw_results(
         others=dict(list(others.items())[:1]),
     )
     save_chart(figure, folder / "forecasts.png")
+
+
+def check_chart(path: Path) -> None:
+    """Raises ConfigError for a name that no picture can have, before anything is computed for it."""
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"--chart {str(path)!r} ends in {path.suffix!r}; expected {' or '.join(FORMATS)}. Rename it.")
 
 
 def draw_scores(leaderboard: Leaderboard, summary: dict[str, Any], path: Path) -> Path:

@@ -16,21 +16,21 @@ MOST_LINES = 5
 
 
 def scores_chart(leaderboard: Leaderboard, *, may_be_best: Sequence[str] = (), title: str = "") -> Figure:
-    """Left a dot for each forecaster, filled where it may be the best; right the errors of the first few at each lead."""
+    """Left a dot for each forecaster, blue where it may be the best; right the errors of the first few at each lead."""
     scored = [row for row in leaderboard.rows if not math.isnan(getattr(row, leaderboard.measure))]
     figure = Figure(figsize=(12, 1.6 + 0.36 * max(len(scored), 6)), layout="constrained")
     left, right = figure.subplots(1, 2)
     values = [float(getattr(row, leaderboard.measure)) for row in scored]
     for place, (row, value) in enumerate(zip(scored, values, strict=True)):
         colour = BLUE if row.forecaster == leaderboard.winner or row.forecaster in may_be_best else PALE
-        face = colour if row.forecaster == leaderboard.winner else "white"
+        face = "white" if colour == BLUE and row.forecaster != leaderboard.winner else colour
         left.hlines(place, 0, value, color=colour, linewidth=1.6)
         left.plot(value, place, "o", color=colour, markerfacecolor=face, markersize=8)
         left.annotate(f"{value:.3f}", (value, place), (8, 0), textcoords="offset points", va="center", color=INK)
     left.set_yticks(range(len(scored)), [row.forecaster for row in scored])
     left.set_ylim(len(scored) - 0.4, -0.6)
     left.set_xlim(0, 1.15 * max([*values, 1e-9]))
-    left.set_xlabel(measure_label(leaderboard) + (", open: may be the best too" if len(may_be_best) > 1 else ""), color=INK)
+    left.set_xlabel(measure_label(leaderboard) + ("; blue: may be the best" if len(may_be_best) > 1 else ""), color=INK)
     clean(left)
     left.grid(visible=False, axis="y")
     _draw_leads(right, leaderboard, [row.forecaster for row in scored[:MOST_LINES]])
