@@ -43,7 +43,7 @@ from forecaster.streaming.lateness import (
 from forecaster.streaming.live import FeedPosition, LiveForecast, LiveSeries, Progress
 from forecaster.streaming.shards import SHARD, shard_count
 from forecaster.streaming.state import StateStore
-from forecaster.streaming.stepping import Indices, begin_from, catch_up, take_in, turns
+from forecaster.streaming.stepping import Indices, begin_from, catch_up, rows_of, take_in, turns
 from forecaster.streaming.tracking import CalibrationConfig
 
 MISSING = "missing"  # observations that were stepped without a value
@@ -238,7 +238,9 @@ class Engine:
             if accepted.any():
                 take_in(self.series, self.stepper, at[accepted], positions[accepted], y[accepted])
                 parts.append(self._forecast(turn[accepted], at[accepted], y[accepted]))
-        catch_up(self.series, self.stepper, np.unique(slots[is_known]))
+        is_back = (codes == Arrival.LATE) | (codes == Arrival.REVISION)
+        if is_back.any():
+            catch_up(self.series, self.stepper, np.unique(slots[is_back]))
         live = self._in_order(arrivals, parts)
         self.dead_letters.write(sorted(letters, key=lambda letter: letter.line))
         is_accepted = codes < Arrival.DUPLICATE
@@ -303,7 +305,7 @@ class Engine:
             values = np.empty((0, self.stepper.horizon, len(self.stepper.quantiles)))
         else:
             catch_up(self.series, self.stepper, slots[asks])
-            values = self.stepper.forecast(self.series.state[slots[asks]], origins[asks])
+            values = self.stepper.forecast(self.series.state[rows_of(slots[asks])], origins[asks])
         return turn[asks], origins[asks], counts[asks], values
 
     def _in_order(self, arrivals: Arrivals, parts: list["Part"]) -> LiveForecast:
