@@ -73,7 +73,10 @@ class Drawing:
         given = element.attrib
         tip = re.fullmatch(r"tip-(\d+)", given.get("id", ""))
         if tip:
+            given.pop("id")
             given["class"] = "tip"
+            for shape in element:
+                shape.attrib = {"d": shape.attrib["d"]}
             title = ElementTree.Element(f"{SVG}title")
             title.text = self.tips[int(tip[1])]
             element.insert(0, title)

@@ -19,7 +19,7 @@ from forecaster.series import Values
 
 NARROW, SLIM = 372.0, 304.0  # pixels: two and three pictures to a row; one, on a phone
 SIZE = 11.5  # of letters
-MOST_TIPS, MOST_DOTS = 96, 60  # of one line
+MOST_TIPS, MOST_DOTS, MOST_EDGES = 96, 60, 240  # of one line
 OPACITIES = (0.16, 0.26)  # of the wider band, and of the one in it
 FARTHEST = 3.0  # times the highest of the lines that a picture is about; what lies above is cut off, and says so
 GAP = 0.062  # of the height, between two direct labels
@@ -31,12 +31,12 @@ def fan_picture(case: Case, frequency: Frequency, *, width: float = SLIM) -> Dra
     axes = drawing.figure.subplots()
     axes.plot(time_axis(frequency, case.past), case.history, color=MUTED, linewidth=1.2, solid_capstyle="round")
     for fan in case.fans:
-        at, dot = (
-            time_axis(frequency, fan.positions),
-            3.5 if len(fan.positions) == 1 else 0.0,
-        )  # a line of one value has no length
+        at = time_axis(frequency, fan.positions)
+        dot = 3.5 if len(at) == 1 else 0.0  # a line of one value has no length
+        edge = np.unique(np.linspace(0, len(at) - 1, MOST_EDGES).astype(int))  # of a band: more than there are pixels is waste
         for (low, high), opacity in zip(case.bands, OPACITIES, strict=False):
-            axes.fill_between(at, case.quantile(fan, low), case.quantile(fan, high), color=OURS, alpha=opacity, linewidth=0)
+            lower, upper = case.quantile(fan, low)[edge], case.quantile(fan, high)[edge]
+            axes.fill_between(at[edge], lower, upper, color=OURS, alpha=opacity, linewidth=0)
         if fan.rival is not None:
             axes.plot(at, fan.rival, color=RIVAL, linewidth=1.3, linestyle=(0, (4, 1.6)), marker="o", markersize=dot)
         axes.plot(at, case.quantile(fan, 0.5), color=OURS, linewidth=2, solid_capstyle="round", marker="o", markersize=dot)
