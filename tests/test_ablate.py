@@ -96,6 +96,7 @@ def test_what_was_trained_is_not_trained_again(forecast: Forecast, home: Path) -
     assert {name for name in before if before[name] != after[name]} == {"gru-2.json"}
 
 
+@pytest.mark.slow
 def test_side_by_side_gives_the_networks_of_one_after_the_other(forecast: Forecast, home: Path) -> None:
     words = ["ablate", CONFIG, "--panel", "macro", *SETTINGS, "--set", "model.members=2", *ONE]
     said, fingerprints = [], []
