@@ -53,7 +53,7 @@ def table_of(vitals: Vitals) -> Table:
     table.add_row("dead", f"{vitals.dead:,} letters")
     if vitals.coverage:
         table.add_row("covered", ", ".join(f"{share:.1%} of {name}" for name, share in vitals.coverage.items()))
-    if vitals.lag_most:
+    if vitals.lag_most > 1:
         table.add_row("furthest behind", ", ".join(f"{name} ({last})" for name, last in vitals.slowest.items()))
     return table
 

@@ -93,11 +93,16 @@ def prune_state(
             talk.say(f"{len(gone):,} series forgotten" + (f": {', '.join(gone[:5])}" if gone else ""))
 
 
+Anyway = Annotated[bool, typer.Option("--anyway", help="Take values that nobody holds any more for missing.")]
+
+
 @state.command("handover")
 def hand_over_state(
     folder: StateFolder,
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run that takes over.")],
     forecaster: Annotated[str | None, typer.Option(help="In place of its network: champions, or a baseline.")] = None,
+    calibrate: Annotated[bool | None, typer.Option("--calibrate/--no-calibrate", help="Correct intervals online.")] = None,
+    anyway: Anyway = False,
     json: Json = False,
 ) -> None:
     """Give a live state to another run: made beside, compared, then switched; the stream must be stopped.
@@ -108,16 +113,22 @@ def hand_over_state(
     with mistakes_told():
         from forecaster.jobs.handover import hand_over
         from forecaster.jobs.home import Home
+        from forecaster.jobs.live import Speaker
         from forecaster.jobs.runs import Run
         from forecaster.terminal import Talk, print_json, print_lines
 
         talk, home = Talk(), Home.here()
-        done = hand_over(folder, Run.open(run, home), home, forecaster=forecaster, say=talk.say)
+        opened = Run.open(run, home)
+        config = opened.config.streaming
+        if calibrate is not None:
+            config = config.model_copy(update={"calibrate": calibrate})
+        speaker = Speaker.of(opened, home, forecaster, config=config, say=talk.say)
+        done = hand_over(folder, speaker, home, anyway=anyway, say=talk.say)
         print_json(done.to_dict()) if json else print_lines(done.lines())
 
 
 @state.command("handback")
-def hand_back_state(folder: StateFolder, json: Json = False) -> None:
+def hand_back_state(folder: StateFolder, anyway: Anyway = False, json: Json = False) -> None:
     """Give a state back to the run that had it before, brought up to where the stream is now."""
     with mistakes_told():
         from forecaster.jobs.handover import hand_back
@@ -125,5 +136,5 @@ def hand_back_state(folder: StateFolder, json: Json = False) -> None:
         from forecaster.terminal import Talk, print_json, print_lines
 
         talk = Talk()
-        done = hand_back(folder, Home.here(), say=talk.say)
+        done = hand_back(folder, Home.here(), anyway=anyway, say=talk.say)
         print_json(done.to_dict()) if json else print_lines(done.lines())

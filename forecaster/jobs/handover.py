@@ -12,7 +12,6 @@ from forecaster.errors import StateError
 from forecaster.ingest import PanelStore
 from forecaster.jobs.home import Home
 from forecaster.jobs.live import BESIDE, Speaker, finish_handover
-from forecaster.jobs.runs import Run
 from forecaster.models.network import torch_threads
 from forecaster.streaming.directory import peek
 from forecaster.streaming.engine import Engine
@@ -28,8 +27,8 @@ Say = Callable[[str], None]
 class Handover:
     """A state in the hands of another run: who had it, who has it, and what that changes.
 
-    `cut` are series that could not be followed back to their history; `moved` is the median change of the medians, in units of
-    the former 80 % interval, over all series and leads.
+    `cut` are series with values that nobody held and that were taken for missing; `moved` is the median change of the medians,
+    in units of the former 80 % interval, over all series and leads.
     """
 
     state: str
@@ -50,49 +49,60 @@ class Handover:
             lines.append(f"  the medians moved by {self.moved:.0%} of the former 80 % interval, at the median")
         if self.cut:
             lines.append(
-                f"  {len(self.cut):,} series begin anew, their history being too far back: {', '.join(self.cut[:5])}"
+                f"  {len(self.cut):,} series have values taken for missing before the last ones: {', '.join(self.cut[:5])}"
                 + (", …" if len(self.cut) > 5 else "")
             )
         return lines
 
 
-def hand_over(state: Path, run: Run, home: Home, *, forecaster: str | None = None, say: Say) -> Handover:
-    """Give a live state to another run: made beside from history and from what the stream took in last, then switched.
+def hand_over(state: Path, speaker: Speaker, home: Home, *, anyway: bool = False, say: Say) -> Handover:
+    """Give a live state to another speaker: made beside from history and from what the stream took in last, then switched.
 
-    The former one is kept beside, for `hand_back`. Raises StateError while a stream holds the state, and where the panel ends
-    before what the state still knows.
+    The former one is kept beside, for `hand_back`. Raises StateError while a stream holds the state, and, unless `anyway`, where
+    values lie between the panel's end and what the state still knows: they would be taken for missing.
     """
     finish_handover(state)
     former = Speaker.of_state(state, home, say=say)
-    speaker = Speaker.of(run, home, forecaster, say=say)
     if speaker.frequency != former.frequency:
         raise StateError(
-            f"state in {state} counts time as run {former.run.path.name!r} does, run {run.path.name!r} does otherwise. "
+            f"state in {state} counts time as run {former.run.path.name!r} does, run {speaker.run.path.name!r} does otherwise. "
             "Train a run on the same panel."
         )
     window = peek(state)["identity"]["window"]
-    config = run.config.streaming.model_copy(update={"revision_window": window})
+    config = speaker.run.config.streaming.model_copy(update={"revision_window": window})
     beside = _begin_beside(state, speaker)
     with torch_threads(1), StateStore.open(state, **former.identity(config)) as held:
         before = Engine(former.stepper, former.frequency, held, config)
         with StateStore.open(beside, **speaker.identity(config), owner=speaker.owner) as store:
             engine = Engine(speaker.stepper, speaker.frequency, store, config)
-            engine.warm(PanelStore(home.panels).load(run.facts.panel), build=speaker.warm)
-            cut = engine.adopt(before.series, before.progress)
+            engine.warm(PanelStore(home.panels).load(speaker.run.facts.panel), build=speaker.warm)
+            cut = engine.out_of_reach(before.series)
+            if cut and not anyway:
+                raise StateError(_too_far(state, speaker, cut))
+            engine.adopt(before.series, before.progress)
             moved = _moved(before, engine)
+        held.close_file()
         _remove(state.with_name(state.name + BEFORE))
         state.rename(state.with_name(state.name + BEFORE))
         beside.rename(state)
     return Handover(str(state), former.owner, speaker.owner, len(engine.series), cut, moved)
 
 
-def hand_back(state: Path, home: Home, *, say: Say) -> Handover:
-    """Give a state back to the run that had it before; raises StateError where there was none."""
+def hand_back(state: Path, home: Home, *, anyway: bool = False, say: Say) -> Handover:
+    """Give a state back to who had it before; raises StateError where there was nobody, and as `hand_over` does."""
     former = state.with_name(state.name + BEFORE)
     if not former.exists():
         raise StateError(f"there is no state before the one in {state}; expected one that was handed over.")
-    owner = peek(former)["owner"]
-    return hand_over(state, Run.open(owner["run"], home), home, forecaster=owner["forecaster"], say=say)
+    return hand_over(state, Speaker.of_state(former, home, say=say), home, anyway=anyway, say=say)
+
+
+def _too_far(state: Path, speaker: Speaker, cut: list[str]) -> str:
+    named = ", ".join(map(repr, cut[:3])) + (", …" if len(cut) > 3 else "")
+    return (
+        f"{len(cut):,} series of {state} ({named}) have moved on too far: between the end of panel "
+        f"{speaker.run.facts.panel!r} and the last values that the state keeps, some are missing. Ingest what the stream "
+        "took in, or take them for missing with --anyway."
+    )
 
 
 def _begin_beside(state: Path, speaker: Speaker) -> Path:

@@ -152,9 +152,7 @@ def look_at(state: Path, home: Home, *, say: Say) -> Iterator[tuple[Engine, Spea
         yield Engine(speaker.stepper, speaker.frequency, store, config), speaker
 
 
-def forecast_live(
-    state: Path, home: Home, *, only: Sequence[str], quantiles: Sequence[float] | None, say: Say
-) -> tuple[Forecast, Speaker]:
+def forecast_live(state: Path, home: Home, *, only: Sequence[str], say: Say) -> tuple[Forecast, Speaker]:
     """What a live state says of its series, each from the last position it came to; the stream is not disturbed.
 
     Raises DataError for a series that does not live, StateError as `look_at` does.
@@ -167,12 +165,9 @@ def forecast_live(
         begun = np.flatnonzero(series.positions[: len(series)] != NEVER)
         slots = np.array([series.slots[unique_id] for unique_id in only], dtype=np.int64) if only else begun
         values = speaker.stepper.forecast(series.state[slots], series.positions[slots])
-        own = speaker.stepper.quantiles
-        asked = tuple(quantiles or own)
-        chosen = [own.index(quantile) for quantile in asked]
         ids = tuple(series.ids[slot] for slot in slots.tolist())
         origins = series.positions[slots].copy()
-        return Forecast(ids, origins, asked, values[:, :, chosen], speaker.frequency, {}), speaker
+        return Forecast(ids, origins, speaker.stepper.quantiles, values, speaker.frequency, {}), speaker
 
 
 @dataclass(frozen=True)

@@ -138,12 +138,21 @@ class Engine:
             self._store.commit(self.series, progress, slots=nothing, positions=nothing, values=np.empty(0))
             self.progress = progress
 
-    def adopt(self, other: LiveSeries, progress: Progress) -> list[str]:
+    def out_of_reach(self, other: LiveSeries) -> list[str]:
+        """The series of another stream that cannot be followed: between these and its last values lies what nobody holds."""
+        count, reach = len(other), other.recent.shape[1]
+        oldest = np.maximum(other.positions[:count] - reach + 1, other.firsts[:count])
+        slots = [self.series.slots.get(unique_id, -1) for unique_id in other.ids]
+        own = np.array([self.series.positions[slot] if slot >= 0 else NEVER for slot in slots], dtype=np.int64)
+        is_cut = np.where(own == NEVER, other.firsts[:count] < oldest, own + 1 < oldest) & (other.positions[:count] != NEVER)
+        return [other.ids[n] for n in np.flatnonzero(is_cut)]
+
+    def adopt(self, other: LiveSeries, progress: Progress) -> None:
         """Go on where the stream of another model stands: at its place in the feed, with its counters and all it took in last.
 
         What lies between these series and the others' is taken from the others' `recent` values, which are also believed where
-        they differ inside the window. Returns the ids that could not be followed so far back, and begin there; commits nothing
-        but a snapshot of it all. Raises StateError when the disk refuses.
+        they differ inside the window; where more lies between, it was missing (`out_of_reach` says of which series). Commits
+        nothing but a snapshot of it all. Raises StateError when the disk refuses.
         """
         new = [unique_id for unique_id in other.ids if unique_id not in self.series.slots]
         if new:
@@ -151,8 +160,6 @@ class Engine:
         slots = np.array([self.series.slots[unique_id] for unique_id in other.ids], dtype=np.int64)
         count, reach = len(other), other.recent.shape[1]
         oldest = np.maximum(other.positions[:count] - reach + 1, other.firsts[:count])
-        own = self.series.positions[slots]
-        is_cut = np.where(own == NEVER, other.firsts[:count] < oldest, own + 1 < oldest)
         for k in range(reach):
             rows = np.flatnonzero((oldest + k <= other.positions[:count]) & (other.positions[:count] != NEVER))
             at, positions = slots[rows], oldest[rows] + k
@@ -163,7 +170,6 @@ class Engine:
         catch_up(self.series, self.stepper, slots)
         self.progress = replace(progress, series=len(self.series), dead_letter_bytes=0)
         self._store.snapshot(self.series, progress=self.progress)
-        return [other.ids[n] for n in np.flatnonzero(is_cut)]
 
     def prune(self, *, silent_for: int) -> list[str]:
         """Forget the series whose last position lies more than so many behind the newest; returns their ids.

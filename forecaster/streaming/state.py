@@ -55,6 +55,7 @@ class StateStore:
         self.window = window
         self._connection: sqlite3.Connection | None = connection
         self._lock = lock
+        self._is_read_only = lock is None
         self._batch = 0
         self._shards: dict[int, tuple[int, int]] = {}  # of each snapshot: the batch that it follows, and its checksum
         self._dropped = 0  # the log up to this batch is gone, and every series begun by then is in a snapshot
@@ -110,11 +111,16 @@ class StateStore:
 
     def close(self) -> None:
         """Let go of the file and of the lock; closing twice is fine."""
+        self.close_file()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def close_file(self) -> None:
+        """Let go of the file alone: the directory can be moved, and nobody else streams into it meanwhile."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-            if self._lock is not None:
-                os.close(self._lock)
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
@@ -135,7 +141,7 @@ class StateStore:
                 self._read_snapshot(series, shard, batch, checksum)
             self._replay(series, apply)
             connection.execute("COMMIT")
-        if self._lock is not None:
+        if not self._is_read_only:
             self._remove_strays()
         series.slots = {unique_id: slot for slot, unique_id in enumerate(series.ids)}
         if len(series.slots) != progress.series or "" in series.slots:

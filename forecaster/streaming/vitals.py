@@ -58,7 +58,7 @@ class Vitals:
             "  " + ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in self.counts.items() if count),
             f"  {self.dead:,} dead letters; {self.logged:,} observations to take in again at a restart",
         ]
-        if self.lag_most:
+        if self.lag_most > 1:
             lines.append("  furthest behind: " + ", ".join(f"{name} ({last})" for name, last in self.slowest.items()))
         if self.coverage:
             lines.append("  covered lately: " + ", ".join(f"{share} of {name}" for name, share in self.coverage.items()))
