@@ -34,8 +34,8 @@ from forecaster.jobs.stream import Feed, Outlet, stream
 from forecaster.jobs.train import train
 from forecaster.streaming.live import LiveSeries
 
-MOST_POINTS = 90  # a life of some five micro-batches
-BATCH = 64
+MOST_POINTS = 60  # a life of some four micro-batches
+BATCHES = 2_500  # of a feed: enough to be cut off in 300 times
 SMALL = ("model.hidden_size=16", "model.members=1", "model.head_size=32", "training.max_steps=20", "baselines.names=[]")
 
 
@@ -88,7 +88,8 @@ def measure(data: Path, name: str, *, kills: int, seed: int, folder: Path) -> di
     quiet: Callable[..., None] = lambda *_: None  # noqa: E731
     run = train(config, name, home=home, name=name, command="", fresh=False, say=quiet, progress=quiet)
     speaker = Speaker.of(Run.open(str(run.path), home), home, None, say=quiet)
-    settings = changed(config, [f"streaming.max_batch={BATCH}"]).streaming
+    lines = (folder / "feed.ndjson").read_bytes().count(b"\n")
+    settings = changed(config, [f"streaming.max_batch={max(lines // BATCHES, 4)}"]).streaming
 
     def live(state: Path) -> None:
         stream(
@@ -115,7 +116,7 @@ def measure(data: Path, name: str, *, kills: int, seed: int, folder: Path) -> di
 
     one_life(lambda: live(folder / "unbroken"))
     began = time.monotonic()
-    found = soak(lambda: live(folder / "killed"), kills=kills, seed=seed, most_points=MOST_POINTS, at_random_ms=1500)
+    found = soak(lambda: live(folder / "killed"), kills=kills, seed=seed, most_points=MOST_POINTS, at_random_ms=1000)
     seconds = time.monotonic() - began
     equal = [one == other for one, other in zip(left(folder / "unbroken"), left(folder / "killed"), strict=True)]
     refused = 0
@@ -133,7 +134,7 @@ def measure(data: Path, name: str, *, kills: int, seed: int, folder: Path) -> di
         counts = {name: count for name, count in engine.progress.counts.items() if count}
     return {
         "feed": name,
-        "lines": (folder / "feed.ndjson").read_bytes().count(b"\n"),
+        "lines": lines,
         "series": len(before["unique_id"].unique()),
         "counts": counts,
         "kills": found.killed,
