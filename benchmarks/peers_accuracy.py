@@ -31,9 +31,9 @@ from forecaster.series import Origins, Panel, Values
 GROUPS = {"hourly": ("h", 48), "weekly": ("W-SUN", 13), "quarterly_dev": ("QS", 8)}
 PAIRS = {
     "AutoETS": ("ets", "holt_winters"),
-    "AutoARIMA": ("arima",),
+    "AutoARIMA": ("arima", "sarima"),
     "AutoTheta": ("theta",),
-    "MSTL": ("stl_ets", "holt_winters"),
+    "MSTL": ("stl_ets", "holt_winters", "sarima"),
 }
 PAIRS |= {"skaters": ("holt_winters", "arima")}
 
