@@ -148,3 +148,10 @@ def test_a_stream_is_logged_and_pruned(forecast: Forecast, home: Path) -> None:
 )
 def test_a_mistake_is_told_in_one_line(forecast: Forecast, words: tuple[object, ...], message: str) -> None:
     assert message in refused(forecast, *words)
+
+
+def test_a_hand_over_that_was_killed_between_its_renamings_is_finished(forecast: Forecast, home: Path) -> None:
+    streamed(forecast, "--in", "later.csv", "--out", "live.ndjson")
+    expected = told(forecast, "state", "inspect", STATE)
+    (home / STATE).rename(home / "state" / "tiny.next")
+    assert told(forecast, "state", "inspect", STATE) == expected
