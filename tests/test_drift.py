@@ -9,6 +9,7 @@ from forecaster.operations.decisions import (
     PromoteConfig,
     RetrainConfig,
     Situation,
+    decide_first,
     decide_promotion,
     decide_training,
 )
@@ -151,6 +152,15 @@ def test_a_challenger_serves_on_evidence_only(change: dict, told: str) -> None:
     decision = decide_promotion(contest(**change), PromoteConfig())
     assert not decision.is_taken
     assert told in "; ".join(decision.reasons)
+
+
+def test_the_first_run_serves_unless_the_baseline_is_better() -> None:
+    assert decide_first(contest(), PromoteConfig(), "naive").is_taken
+    assert decide_first(contest(challenger=1.01, p_value=0.4), PromoteConfig(), "naive").is_taken
+    worse = decide_first(contest(challenger=9.0), PromoteConfig(), "naive")
+    assert worse.reasons == ("no run can serve, and the naive is better: MASE 9, the naive has 1",)
+    assert not decide_first(contest(challenger_coverage=1.0), PromoteConfig(), "naive").is_taken
+    assert not decide_first(contest(challenger=float("nan"), p_value=float("nan")), PromoteConfig(), "naive").is_taken
 
 
 def test_a_class_of_two_series_is_no_class() -> None:

@@ -297,8 +297,14 @@ def test_where_no_run_can_speak_the_baseline_does(forecast: Forecast, night: Any
     (home / "runs" / "tiny" / "weights.safetensors").write_bytes(b"nothing")
     done = night(code=10)
     assert done["published"]["forecaster"] == "seasonal_naive"
-    assert done["training"]["verdict"] == ["there is no other run that can serve"]
+    assert done["training"]["verdict"][0].startswith("no other run can serve: OWA ")
     assert service_of("macro", Home(home)).current == done["training"]["run"]
+
+
+def test_a_first_run_that_is_worse_than_the_baseline_does_not_serve(night: Any, home: Path) -> None:
+    done = night(*TRAIN, "--set", "training.learning_rate=30")
+    assert not done["training"]["promoted"]
+    assert service_of("macro", Home(home)).current is None
 
 
 def test_a_challenger_that_cannot_be_trained_costs_no_forecast(forecast: Forecast, night: Any) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecaster.baselines import make_baselines
+from forecaster.baselines import ModelName, make_baselines
 from forecaster.errors import ConfigError
 from forecaster.evaluation.actuals import actuals_matrix
 from forecaster.evaluation.backtest import Progress, backtest, rolling_origins, scale_season_length
@@ -16,7 +16,6 @@ from forecaster.evaluation.significance import significance
 from forecaster.forecast import Forecast, Forecaster
 from forecaster.jobs.runs import Run
 from forecaster.models.checkpoint import load_recurrent
-from forecaster.models.recurrent import Recurrent
 from forecaster.operations.classes import classes_of
 from forecaster.operations.decisions import ClassScore, Contest
 from forecaster.series import Origins, Panel
@@ -26,14 +25,14 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 
 @dataclass(frozen=True)
 class AsTrained:
-    """A run's network under another name, that has seen nothing behind any origin.
+    """A forecaster under another name, that has seen nothing behind any origin.
 
     From the end of what the run was trained on, `deployed` speaks; before it, back to where the run held values back, `judged`.
     """
 
     name: str
-    judged: Recurrent
-    deployed: Recurrent
+    judged: Forecaster
+    deployed: Forecaster
     ends: dict[str, int]
 
     def predict(self, panel: Panel, horizon: int, *, quantiles: Sequence[float], origins: Origins) -> Forecast:
@@ -52,31 +51,43 @@ class AsTrained:
         return Forecast(ids, origins.positions(panel), tuple(quantiles), values, panel.frequency, {})
 
 
-def hold_contest(champion: Run, challenger: Run, panel: Panel, *, progress: Progress | None = None) -> Contest:
+def hold_contest(champion: Run | ModelName, challenger: Run, panel: Panel, *, progress: Progress | None = None) -> Contest:
     """The losses of both from the rolling origins of the challenger that neither had seen behind.
 
-    The challenger is judged by the weights that were trained without the last part, which is what its training says of it.
-    Raises ConfigError where there is no such origin.
+    The challenger is judged by the weights that were trained without the last part, which is what its training says of it. Where
+    no run serves, the champion is the baseline of that name. Raises ConfigError where there is no such origin.
     """
-    ours, theirs = load_recurrent(challenger.judged_weights), load_recurrent(champion.judged_weights)
-    ends = champion.known_ends()
-    served = AsTrained(CHAMPION, theirs, load_recurrent(champion.deployed_weights), ends)
-    asked = AsTrained(CHALLENGER, ours, ours, {})
-    horizon = min(ours.horizon, theirs.horizon)
-    quantiles = tuple(quantile for quantile in ours.quantiles if quantile in theirs.quantiles)
-    holdout = challenger.facts.holdout
+    ours, holdout = load_recurrent(challenger.judged_weights), challenger.facts.holdout
+    asked, horizon, quantiles = AsTrained(CHALLENGER, ours, ours, {}), ours.horizon, ours.quantiles
+    if isinstance(champion, Run):
+        theirs = load_recurrent(champion.judged_weights)
+        served = AsTrained(CHAMPION, theirs, load_recurrent(champion.deployed_weights), champion.known_ends())
+        horizon = min(horizon, theirs.horizon)
+        quantiles = tuple(quantile for quantile in quantiles if quantile in theirs.quantiles)
+    else:
+        (baseline,) = make_baselines(challenger.config.baselines.model_copy(update={"names": (champion,)}))
+        fitted = baseline.fit(panel.drop_last(holdout))
+        served = AsTrained(CHAMPION, fitted, fitted, {})
     stride = challenger.config.evaluation.stride or horizon
     origins = rolling_origins(panel, holdout, horizon=horizon, stride=stride) if holdout else Origins.back(panel, ())
-    first = np.array([ends.get(panel.ids[b], holdout) - champion.facts.holdout for b in origins.index], dtype=np.int64)
-    fair = origins.positions(panel) >= first
-    origins = Origins(origins.index[fair], origins.known[fair])
+    if isinstance(champion, Run):
+        origins = _unseen_by(champion, panel, origins, served.ends)
     if not len(origins):
+        who = repr(champion.path.name) if isinstance(champion, Run) else champion
         raise ConfigError(
-            f"run {challenger.path.name!r} held back nothing that {champion.path.name!r} had not seen either, so the two cannot "
-            "be compared. Train with --set evaluation.origins=4 or more."
+            f"run {challenger.path.name!r} held back nothing that {who} had not seen either, so the two cannot be compared. "
+            "Train with --set evaluation.origins=4 or more."
         )
     leaderboard = _scored([served, asked], challenger, panel, origins, horizon, quantiles, holdout, progress)
     return _summed_up(leaderboard, panel, len(origins) // max(len(set(origins.index.tolist())), 1))
+
+
+def _unseen_by(champion: Run, panel: Panel, origins: Origins, ends: dict[str, int]) -> Origins:
+    """The origins behind which a run's judged weights have not seen: those within its own held-back part, and after it."""
+    never = np.iinfo(np.int64).min + champion.facts.holdout
+    first = np.array([ends.get(panel.ids[b], never) - champion.facts.holdout for b in origins.index], dtype=np.int64)
+    fair = origins.positions(panel) >= first
+    return Origins(origins.index[fair], origins.known[fair])
 
 
 def _scored(

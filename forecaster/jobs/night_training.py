@@ -16,7 +16,7 @@ from forecaster.jobs.service import service_of
 from forecaster.jobs.train import train
 from forecaster.models.checkpoint import load_recurrent
 from forecaster.models.training import Progress
-from forecaster.operations.decisions import Decision, Situation, decide_promotion, decide_training
+from forecaster.operations.decisions import Situation, decide_first, decide_promotion, decide_training
 from forecaster.series import Panel
 
 
@@ -84,16 +84,17 @@ def train_challenger(
 
 
 def judge_challenger(panel: Panel, *, challenger: str, champion: str | None, home: Home, config: Config) -> dict[str, Any]:
-    """The contest between the two, and whether the challenger is to serve; without a champion there is nothing to beat."""
-    if champion is None or champion == challenger:
-        return {"promote": True, "reasons": ["there is no other run that can serve"], "contest": None}
+    """The contest between the two, and whether the challenger is to serve.
+
+    Where no run can serve, the baseline that speaks instead is who must not be better.
+    """
+    rules, is_alone = config.operations.promote, champion is None or champion == challenger
     try:
-        run = Run.open(champion, home)
-        contest = hold_contest(run, Run.open(challenger, home), panel)
+        other = config.operations.baseline if is_alone else Run.open(str(champion), home)
+        contest = hold_contest(other, Run.open(challenger, home), panel)
     except ConfigError as error:
-        decision = Decision(False, (str(error),))
-        return {"promote": decision.is_taken, "reasons": list(decision.reasons), "contest": None}
-    decision = decide_promotion(contest, config.operations.promote)
+        return {"promote": is_alone, "reasons": [str(error)], "contest": None}
+    decision = decide_first(contest, rules, config.operations.baseline) if is_alone else decide_promotion(contest, rules)
     return {"promote": decision.is_taken, "reasons": list(decision.reasons), "contest": asdict(contest)}
 
 

@@ -116,6 +116,19 @@ def decide_training(situation: Situation, config: RetrainConfig) -> Decision:
     return Decision(True, tuple(reasons))
 
 
+def decide_first(contest: Contest, config: PromoteConfig, baseline: str) -> Decision:
+    """Whether a run is to serve where none does: unless the baseline that speaks instead is better, or its coverage is off."""
+    low, high = config.coverage
+    told = f"{contest.measure.upper()} {contest.challenger:.4g}, the {baseline} has {contest.champion:.4g}"
+    against = []
+    if not contest.challenger <= contest.champion and not contest.p_value >= config.alpha:
+        against.append(f"no run can serve, and the {baseline} is better: {told}")
+    if not low <= contest.challenger_coverage <= high:
+        found = 100 * contest.challenger_coverage
+        against.append(f"its 80 % interval held {found:.0f} %, and {100 * low:.0f} to {100 * high:.0f} are allowed")
+    return Decision(not against, tuple(against) or (f"no other run can serve: {told}",))
+
+
 def decide_promotion(contest: Contest, config: PromoteConfig) -> Decision:
     """Whether the challenger is to serve: every condition that it fails is told."""
     against = []
