@@ -12,6 +12,7 @@ from forecaster.cli.explain import explain
 from forecaster.cli.ingest import ingest
 from forecaster.cli.nightly import nightly
 from forecaster.cli.predict import predict
+from forecaster.cli.publish import publish
 from forecaster.cli.report import report
 from forecaster.cli.runs import runs
 from forecaster.cli.state import state
@@ -25,6 +26,7 @@ COMMANDS = (  # in the order of the help
     train,
     evaluate,
     predict,
+    publish,
     report,
     stream,
     nightly,
