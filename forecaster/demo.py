@@ -54,6 +54,9 @@ def show_demo(folder: Path) -> None:
         shell.forecast("evaluate", f"{panel}-demo")
         out, chart = f"{folder}/{panel}_forecasts.csv", f"{folder}/{panel}_forecasts.png"
         shell.forecast("predict", f"{panel}-demo", "--out", out, "--chart", chart)
+        shell.forecast("report", f"{panel}-demo")
+    shell.title("macro: one step of the network in numbers")
+    shell.forecast("explain", "trace", "macro-demo", "--series", "cpi", "--at", "2007-04-01", "--steps", "1")
     shell.title("macro: one observation at a time, killed in the middle, and started again")
     whole = _live(shell, "macro-demo", feed, state=folder / "state" / "unbroken")
     half = len(feed) // 2
@@ -67,7 +70,7 @@ def show_demo(folder: Path) -> None:
     )
     shell.say("the same, byte for byte.")
     shell.title("what there is to look at")
-    for path in sorted(folder.glob("*_forecasts.*")) + sorted(folder.glob("runs/*/evaluation/*.png")):
+    for path in sorted(folder.glob("runs/*/report.html")) + sorted(folder.glob("*_forecasts.*")):
         shell.say(str(path))
     shell.say(f"done in {time.monotonic() - began:.0f} s")
 
