@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Forecast
 
+from forecaster.config import read_config
 from forecaster.ingest import PanelStore
-from forecaster.jobs.home import Home
+from forecaster.jobs.home import Home, clock_at
 from forecaster.jobs.journal import Journal, one_night
+from forecaster.jobs.nightly import nightly
 from forecaster.jobs.service import service_of
 
 CONFIG = """
@@ -247,6 +249,18 @@ def test_a_file_that_comes_twice_is_taken_once(forecast: Forecast, night: Any, d
     deliver("q4", 0)
     deliver("q4_again", 0)
     assert night(now="2008-01-05")["warnings"] == ["duplicate: the same as q4.csv, which was taken in on 2008-01-05"]
+
+
+def test_a_home_that_was_moved_meets_nothing_again(
+    forecast: Forecast, night: Any, deliver: Any, home: Path, tmp_path: Path
+) -> None:
+    forecast("runs", "promote", "tiny")
+    deliver("q4", 0)
+    night(now="2008-01-05")
+    moved = Home(Path(shutil.copytree(home, tmp_path / "moved", symlinks=True)))
+    config = read_config(moved.path / "nightly.yaml")
+    done = nightly(config, "macro", home=moved, clock=clock_at("2008-01-05"), say=print, progress=lambda *_: None)
+    assert done.is_repeated
 
 
 def test_a_file_that_cannot_be_read_is_held_and_the_others_are_taken(forecast: Forecast, night: Any, deliver: Any) -> None:

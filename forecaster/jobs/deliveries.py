@@ -62,15 +62,15 @@ class Ledger:
         """What was taken in during a night."""
         return [known for known in self._files.values() if known.night == night and known.status == TAKEN]
 
-    def waiting(self, files: Sequence[Path], accepted: Sequence[str]) -> list[Delivery]:
+    def waiting(self, files: dict[str, Path], accepted: Sequence[str]) -> list[Delivery]:
         """The deliveries that are to be looked at, by name: those not taken in, and those of which series were left out for
         what is `accepted` now."""
         met = []
-        for path in files:
+        for name, path in files.items():
             status = path.stat()
-            known = self._files.get(str(path))
+            known = self._files.get(name)
             if known is None or (known.bytes, known.modified) != (status.st_size, status.st_mtime_ns):
-                met.append(Delivery(str(path), status.st_size, status.st_mtime_ns, _sha256(path), WAITING))
+                met.append(Delivery(name, status.st_size, status.st_mtime_ns, _sha256(path), WAITING))
             elif known.status != TAKEN or (known.left_out and any(f["kind"] in accepted for f in known.findings)):
                 met.append(known)
         return met
@@ -101,7 +101,7 @@ class Inbox:
         for path in self.files():
             with contextlib.suppress(FileNotFoundError):  # taken away meanwhile
                 status = path.stat()
-                found.append((str(path), status.st_size, status.st_mtime_ns))
+                found.append((self._name(path), status.st_size, status.st_mtime_ns))
         return found
 
     def files(self) -> list[Path]:
@@ -110,6 +110,10 @@ class Inbox:
         root = Path(pattern).anchor or str(self.home.path)
         found = Path(root).glob(pattern.removeprefix(Path(pattern).anchor))
         return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+
+    def _name(self, path: Path) -> str:
+        """What a file is remembered by: its place under the home, so that the home may be moved."""
+        return str(path.relative_to(self.home.path) if path.is_relative_to(self.home.path) else path)
 
     @property
     def store(self) -> PanelStore:
@@ -128,7 +132,7 @@ class Inbox:
         """
         ledger, held = Ledger(self.home, self.panel), list[Finding]()
         guards = self.guards.accepting(self.accepted)
-        for delivery in ledger.waiting(self.files(), self.accepted):
+        for delivery in ledger.waiting({self._name(path): path for path in self.files()}, self.accepted):
             found = self._take(delivery, ledger, guards, night=night, scratch=scratch, now=now)
             for finding in found:
                 say(f"{Path(delivery.file).name}: {finding.told}")
@@ -194,7 +198,7 @@ class Inbox:
             tuple(dict.fromkeys([*(stored.static.names if stored.static else ()), *self.config.static])),
         )
         return read_panel(
-            [delivery.file],
+            [str(self.home.path / delivery.file)],
             like=stored.frequency,
             policies=self._policies,
             columns=names,
@@ -203,7 +207,7 @@ class Inbox:
 
     def _ingest(self, delivery: Delivery, stored: Panel | None, arrived: Panel | None, scratch: Path) -> int:
         """Join a delivery to the panel, without the series that are left out; how many rows of it were news."""
-        config, source = self.config, delivery.file
+        config, source = self.config, str(self.home.path / delivery.file)
         columns = ColumnNames(config.id_column, config.time_column, config.value_column, config.known, config.static)
         time_format, time_zone = config.time_format, config.time_zone
         if delivery.left_out and stored is not None:
