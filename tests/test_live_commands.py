@@ -155,3 +155,13 @@ def test_a_hand_over_that_was_killed_between_its_renamings_is_finished(forecast:
     expected = told(forecast, "state", "inspect", STATE)
     (home / STATE).rename(home / "state" / "tiny.next")
     assert told(forecast, "state", "inspect", STATE) == expected
+
+
+def test_a_warm_state_is_what_a_stream_begins_with(forecast: Forecast, home: Path) -> None:
+    assert told(forecast, "warm", "tiny", "--state", "state/warm") | {"state": "", "run": ""} == {
+        "state": "", "run": "", "added": 3, "series": 3,
+    }  # fmt: skip
+    assert told(forecast, "warm", "tiny", "--state", "state/warm")["added"] == 0
+    streamed(forecast, "--in", "later.csv", "--out", "warm.ndjson", "--state", "state/warm")
+    streamed(forecast, "--in", "later.csv", "--out", "own.ndjson")
+    assert (home / "warm.ndjson").read_bytes() == (home / "own.ndjson").read_bytes()

@@ -43,6 +43,9 @@ def stream(
     cold: Annotated[bool, typer.Option("--cold", help="A new state knows nothing, not even the panel's history.")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Move the state aside, and begin again from the panel.")] = False,
     every: Annotated[int | None, typer.Option(min=0, help="Forecast with every k-th value of a series; 0: never.")] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(min=0, help="How long an observation waits for others to share its commit.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of streaming; may be repeated.")
     ] = None,
@@ -78,6 +81,7 @@ def stream(
         talk, home = Talk(), Home.here()
         opened = Run.open(run, home)
         given = [*(settings or []), *([f"emit_every={every}"] if every is not None else [])]
+        given += [f"max_latency_ms={max_latency_ms}"] if max_latency_ms is not None else []
         given += [f"calibrate={str(calibrate).lower()}"] if calibrate is not None else []
         config = changed(opened.config, [f"streaming.{setting}" for setting in given]).streaming
         signals: list[int] = []
