@@ -18,6 +18,7 @@ from forecaster.cli.runs import runs
 from forecaster.cli.state import state
 from forecaster.cli.stream import stream
 from forecaster.cli.train import train
+from forecaster.cli.warm import warm
 
 __all__ = ["COMMANDS", "app"]
 
@@ -29,6 +30,7 @@ COMMANDS = (  # in the order of the help
     publish,
     report,
     stream,
+    warm,
     nightly,
     drift,
     ablate,
