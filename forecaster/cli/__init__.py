@@ -13,6 +13,7 @@ from forecaster.cli.ingest import ingest
 from forecaster.cli.nightly import nightly
 from forecaster.cli.predict import predict
 from forecaster.cli.publish import publish
+from forecaster.cli.reconcile import reconcile
 from forecaster.cli.report import report
 from forecaster.cli.runs import runs
 from forecaster.cli.state import state
@@ -27,6 +28,7 @@ COMMANDS = (  # in the order of the help
     train,
     evaluate,
     predict,
+    reconcile,
     publish,
     report,
     stream,
