@@ -2,7 +2,7 @@
 
     python benchmarks/gates.py --data ../shared/data --home gates [--panels hourly …] [--seeds 5] [--jobs 1] [--set key=value]
 
-One small network a rung, so that three seeds take half an hour of one idle core; what was trained is kept under --home, and the same
+One small network a rung, so that three seeds take half an hour of an idle core; what was trained is kept under --home, the same
 command goes on from there. The test parts of the competitions are not read: scored are rolling origins in the last part of the
 training parts, and of the single files. What it prints is the table of `docs/gates.md`.
 """
