@@ -168,3 +168,25 @@ def test_a_state_that_somebody_writes_to_keeps_its_run(home: Path) -> None:
 def test_keeping_none_is_refused(home: Path) -> None:
     with pytest.raises(ConfigError, match="--keep is 0; expected 1 or more"):
         prune(Home(home), keep=0)
+
+
+def test_a_live_state_goes_with_the_run_that_serves(forecast: Forecast, home: Path) -> None:
+    copy_run(home, "second", created="2030-01-01T00:00:00+00:00")
+    assert forecast("runs", "promote", "tiny").exit_code == 0
+    assert (
+        forecast("stream", "tiny", "--in", "later.csv", "--out", "live.ndjson", "--calibrate", "--state", "live").exit_code == 0
+    )
+
+    def owner() -> dict:
+        return dict(json.loads(forecast("state", "inspect", "live", "--json").stdout)["owner"])
+
+    before = owner()
+    assert forecast("runs", "promote", "second", "--state", "live").exit_code == 0
+    assert Path(owner()["run"]).name == "second"
+    assert before["calibration"]
+    assert owner()["calibration"] == before["calibration"]
+    assert forecast("runs", "rollback", "--state", "live").exit_code == 0
+    assert owner() == before
+    refused = forecast("runs", "promote", "second", "--state", "nowhere")
+    assert refused.exit_code == 2
+    assert service_of("macro", Home(home)).current == "tiny"

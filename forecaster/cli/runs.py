@@ -1,5 +1,6 @@
 """`forecast runs`: what there is, what came from what, who serves, and what may go."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -79,15 +80,24 @@ def diff(
         print_json({"runs": list(header[1:]), "differences": found}) if json else print_lines(_table([header, *rows]))
 
 
+LiveState = Annotated[
+    Path | None, typer.Option(metavar="STATE", help="A live state that goes with it: handed over; its stream must be stopped.")
+]
+
+
 @runs.command()
 def promote(
-    run: RunName, why: Annotated[str, typer.Option(help="Kept with the change.")] = "by hand", json: Json = False
+    run: RunName,
+    why: Annotated[str, typer.Option(help="Kept with the change.")] = "by hand",
+    state: LiveState = None,
+    json: Json = False,
 ) -> None:
     """Let a run serve its panel, from now on; the one that did becomes the previous one.
 
-    `forecast runs promote sales-20240501-021500`
+    `forecast runs promote sales-20240501-021500 --state state/live`
     """
     with mistakes_told():
+        from forecaster.jobs.handover import follow
         from forecaster.jobs.home import Home
         from forecaster.jobs.registry import promote as promote_run
         from forecaster.jobs.runs import Run
@@ -96,19 +106,24 @@ def promote(
 
         home, talk = Home.here(), Talk()
         opened = Run.open(run, home)
+        taken = follow(state, opened, home, say=talk.say).to_dict() if state else None
         service = promote_run(opened, home, why=why)
-        _tell_service(service, warm_live(opened, home, say=talk.say), json)
+        _tell_service(service, taken or warm_live(opened, home, say=talk.say), json)
 
 
 @runs.command()
 def rollback(
-    panel: OfPanel = None, why: Annotated[str, typer.Option(help="Kept with the change.")] = "by hand", json: Json = False
+    panel: OfPanel = None,
+    why: Annotated[str, typer.Option(help="Kept with the change.")] = "by hand",
+    state: LiveState = None,
+    json: Json = False,
 ) -> None:
     """Let the previous run serve again, with its live state; typed twice, all is as it was.
 
-    `forecast runs rollback --panel sales`
+    `forecast runs rollback --panel sales --state state/live`
     """
     with mistakes_told():
+        from forecaster.jobs.handover import follow
         from forecaster.jobs.home import Home
         from forecaster.jobs.registry import panel_in_service
         from forecaster.jobs.registry import rollback as roll_back
@@ -117,8 +132,11 @@ def rollback(
         from forecaster.terminal import Talk
 
         home, talk = Home.here(), Talk()
-        service = roll_back(panel_in_service(home, panel), home, why=why)
-        _tell_service(service, warm_live(Run.open(str(service.current), home), home, say=talk.say), json)
+        name, taken = panel_in_service(home, panel), None
+        if state:
+            taken = follow(state, Run.open(f"{name}@previous", home), home, say=talk.say).to_dict()
+        service = roll_back(name, home, why=why)
+        _tell_service(service, taken or warm_live(Run.open(str(service.current), home), home, say=talk.say), json)
 
 
 @runs.command()

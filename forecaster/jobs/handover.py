@@ -12,6 +12,7 @@ from forecaster.errors import StateError
 from forecaster.ingest import PanelStore
 from forecaster.jobs.home import Home
 from forecaster.jobs.live import BESIDE, Speaker, finish_handover
+from forecaster.jobs.runs import Run
 from forecaster.models.network import torch_threads
 from forecaster.streaming.directory import peek
 from forecaster.streaming.engine import Engine
@@ -94,6 +95,14 @@ def hand_back(state: Path, home: Home, *, anyway: bool = False, say: Say) -> Han
     if not former.exists():
         raise StateError(f"there is no state before the one in {state}; expected one that was handed over.")
     return hand_over(state, Speaker.of_state(former, home, say=say), home, anyway=anyway, say=say)
+
+
+def follow(state: Path, run: Run, home: Home, *, say: Say) -> Handover:
+    """Give a live state to another run, with the forecaster and the calibration that it had; raises StateError as `hand_over`."""
+    finish_handover(state)
+    owner = peek(state)["owner"]
+    config = run.config.streaming.model_copy(update={"calibrate": owner.get("calibration") is not None})
+    return hand_over(state, Speaker.of(run, home, owner.get("forecaster"), config=config, say=say), home, say=say)
 
 
 def _too_far(state: Path, speaker: Speaker, cut: list[str]) -> str:
