@@ -105,6 +105,7 @@ def _source(feed: Feed, home: Home, engine: Engine, *, should_stop: Callable[[],
         speed=feed.speed,
         max_batch=engine.config.max_batch,
         max_latency_ms=engine.config.max_latency_ms,
+        floored=engine.config.misaligned == "floor",
         should_stop=should_stop,
     )
 

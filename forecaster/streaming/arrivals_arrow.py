@@ -37,10 +37,10 @@ class ArrowRows:
     missing where they are null or NaN. Raises DataError, when made, if the schema is another one.
     """
 
-    def __init__(self, schema: pa.Schema, frequency: Frequency) -> None:
+    def __init__(self, schema: pa.Schema, frequency: Frequency, *, floored: bool = False) -> None:
         _check_schema(schema, frequency)
         self.frequency = frequency
-        self._dates = Dates(frequency)
+        self._dates = Dates(frequency, floored=floored)
         self._stamps: dict[int, int | Unreadable] = {}
         self._dictionary: pa.Array | None = None
         self._names: list[str] = []
@@ -123,11 +123,13 @@ class ArrowRows:
             if len(self._stamps) > REMEMBERED:
                 self._stamps.clear()
                 unknown = stamps.tolist()
-            self._stamps.update(place_stamps(np.array(unknown), kind, self.frequency))
+            self._stamps.update(place_stamps(np.array(unknown), kind, self.frequency, floored=self._dates.floored))
         return [self._stamps[stamp] for stamp in stamps.tolist()]
 
 
-def place_stamps(stamps: NDArray[np.int64], kind: pa.TimestampType, frequency: Frequency) -> dict[int, int | Unreadable]:
+def place_stamps(
+    stamps: NDArray[np.int64], kind: pa.TimestampType, frequency: Frequency, *, floored: bool = False
+) -> dict[int, int | Unreadable]:
     """The position of every timestamp [N] of a type, or why it has none; without a zone, on the panel's clock."""
     first, end = (np.datetime64(f"{year}-01-01", kind.unit).astype(np.int64) for year in (FIRST_YEAR, LAST_YEAR + 1))
     is_far = (stamps < first) | (stamps >= end)
@@ -143,7 +145,7 @@ def place_stamps(stamps: NDArray[np.int64], kind: pa.TimestampType, frequency: F
         stamps, times = stamps[times.notna()], times.dropna()
     positions = frequency.positions(times)
     places |= dict(zip(stamps.tolist(), positions.tolist(), strict=True))
-    off_grid = np.flatnonzero(~frequency.is_aligned(times))
+    off_grid = np.flatnonzero(~frequency.is_aligned(times)) if not floored else positions[:0]
     for n, nearest in zip(off_grid, frequency.labels(positions[off_grid]), strict=True):
         places[int(stamps[n])] = between_steps(times[int(n)].isoformat(), nearest, frequency)
     return places

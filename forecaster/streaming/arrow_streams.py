@@ -73,6 +73,7 @@ def read_arrow(
     max_latency_ms: float = 0.0,
     committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
     is_whole: bool = False,
+    floored: bool = False,
     should_stop: Stop = lambda: False,
 ) -> Iterator[Arrivals]:
     """Micro-batches of at most `max_batch` rows of an Arrow IPC stream, each yielded `max_latency_ms` after its first row came.
@@ -88,7 +89,7 @@ def read_arrow(
         return
     except DAMAGES as error:
         raise no_arrow("the feed", error) from error
-    rows, seen, row = ArrowRows(reader.schema, frequency), begin_at(committed, is_whole=is_whole), 1
+    rows, seen, row = ArrowRows(reader.schema, frequency, floored=floored), begin_at(committed, is_whole=is_whole), 1
     batches = _as_they_come(reader, source, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop)
     try:
         for batch in batches:

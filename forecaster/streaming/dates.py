@@ -33,12 +33,15 @@ class Unreadable:
 class Dates:
     """The positions of a feed's dates, remembered from one micro-batch to the next.
 
+    Where they are `floored`, a date between two positions counts as the earlier.
+
     >>> Dates(Frequency("step", is_numbered=True)).places([7, 8, 7])
     {7: 7, 8: 8}
     """
 
-    def __init__(self, frequency: Frequency) -> None:
+    def __init__(self, frequency: Frequency, *, floored: bool = False) -> None:
         self.frequency = frequency
+        self.floored = floored
         self._known: dict[int | str, int | Unreadable] = {}
 
     def places(self, stamps: Iterable[int | str]) -> dict[int | str, int | Unreadable]:
@@ -49,11 +52,11 @@ class Dates:
             if len(self._known) > REMEMBERED:
                 self._known.clear()
                 unknown = list(distinct)
-            self._known.update(place_dates(unknown, self.frequency))
+            self._known.update(place_dates(unknown, self.frequency, floored=self.floored))
         return self._known
 
 
-def place_dates(stamps: Iterable[int | str], frequency: Frequency) -> dict[int | str, int | Unreadable]:
+def place_dates(stamps: Iterable[int | str], frequency: Frequency, *, floored: bool = False) -> dict[int | str, int | Unreadable]:
     """The position of every distinct ds, or why it has none."""
     read = _read_step if frequency.is_numbered else _read_date
     found = {ds: read(ds, frequency) for ds in dict.fromkeys(stamps)}
@@ -68,9 +71,9 @@ def place_dates(stamps: Iterable[int | str], frequency: Frequency) -> dict[int |
         for n in np.flatnonzero(times.isna())[::-1]:
             places[readable.pop(n)] = twice_or_never(frequency)
         times = times.dropna()
-    positions, is_aligned = frequency.positions(times), frequency.is_aligned(times)
+    positions = frequency.positions(times)
     places.update(zip(readable, positions.tolist(), strict=True))
-    off_grid = np.flatnonzero(~is_aligned)
+    off_grid = np.flatnonzero(~frequency.is_aligned(times)) if not floored else positions[:0]
     for n, nearest in zip(off_grid, frequency.labels(positions[off_grid]), strict=True):
         places[readable[n]] = between_steps(readable[n], nearest, frequency)
     return places
@@ -83,7 +86,8 @@ def twice_or_never(frequency: Frequency) -> Unreadable:
 
 def between_steps(ds: object, nearest: object, frequency: Frequency) -> Unreadable:
     """Why a time off the grid has no position."""
-    reason = f"ds is {shown(ds)}, between steps of {frequency.alias!r}; the one before is {nearest}. Send that."
+    reason = f"ds is {shown(ds)}, between steps of {frequency.alias!r}; the one before is {nearest}. "
+    reason += "Send that, or stream with --set misaligned=floor."
     return Unreadable(reason, Arrival.MISALIGNED)
 
 

@@ -91,6 +91,7 @@ def read_dead_letters(
     *,
     max_batch: int,
     committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
+    floored: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Arrivals]:
     """The originals in a dead letters file, mended or not, as observations; lines count those of that file, as it is now.
@@ -104,7 +105,7 @@ def read_dead_letters(
         raise DataError(f"the dead letters {path} cannot be read ({error.strerror}). Name a file that is there.") from error
     rows = CsvRows(is_numbered=frequency.is_numbered)
     rows.begin(",".join(COLUMNS).encode())
-    dates, first_line = Dates(frequency), 1
+    dates, first_line = Dates(frequency, floored=floored), 1
     lines = LineBatches(io.BytesIO(data), max_batch=max_batch, max_latency_ms=0, should_stop=should_stop)
     for batch in lines:
         originals, faults = _originals(batch)

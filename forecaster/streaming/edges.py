@@ -36,10 +36,11 @@ STANDARD = "-"
 
 
 class Limits(TypedDict):
-    """How a feed is cut into micro-batches, and when it ends."""
+    """How a feed is read and cut into micro-batches, and when it ends."""
 
     max_batch: int
     max_latency_ms: float
+    floored: bool
     should_stop: Callable[[], bool]
 
 
@@ -55,6 +56,7 @@ def open_source(
     speed: float | None = None,
     max_batch: int = 4096,
     max_latency_ms: float = 20.0,
+    floored: bool = False,
     should_stop: Callable[[], bool] = never,
 ) -> Iterator[Arrivals]:
     """Micro-batches of a feed: `-` for standard input, a path, `redis://HOST:PORT/STREAM`, `kafka://HOST:PORT/TOPIC`, or a panel.
@@ -62,11 +64,12 @@ def open_source(
     The format is that of the suffix, or NDJSON. A file or a broker's stream is read on from where `committed` lies in it, or from
     its beginning if it is known to be another one (`is_another`); what comes on a pipe is read as it comes, unless it is whole.
     With `follow`, a file or a broker's stream ends only with `should_stop`. `speed` is for panels and files of tables: how many
-    times as fast as it happened; 0 or None for as fast as can be. Raises ConfigError when these do not go together; the source
-    raises, with its first micro-batch, what its reader raises.
+    times as fast as it happened; 0 or None for as fast as can be. Where times are `floored`, one between two positions counts as
+    the earlier. Raises ConfigError when these do not go together; the source raises, with its first micro-batch, what its reader
+    raises.
     """
     speed = speed or None
-    limits = Limits(max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop)
+    limits = Limits(max_batch=max_batch, max_latency_ms=max_latency_ms, floored=floored, should_stop=should_stop)
     if isinstance(spec, Panel):
         _refuse("a panel is replayed", follow=follow, format=format is not None)
         return replay(spec, speed=speed, committed=committed, is_whole=is_whole, max_batch=max_batch, should_stop=should_stop)
@@ -87,7 +90,9 @@ def open_source(
         return _read_stream(path, frequency, form, committed=committed, is_whole=True, limits=limits)
     if form == LETTERS:
         _refuse("dead letters are read once", speed=speed is not None, follow=follow)
-        return read_dead_letters(path, frequency, max_batch=max_batch, committed=committed, should_stop=should_stop)
+        return read_dead_letters(
+            path, frequency, max_batch=max_batch, committed=committed, floored=floored, should_stop=should_stop
+        )
     if form in (ARROW, PARQUET):
         _refuse(f"{path} is a table", follow=follow)
         return read_table(
@@ -98,6 +103,7 @@ def open_source(
             max_batch=max_batch,
             committed=committed,
             is_another=is_another,
+            floored=floored,
             should_stop=should_stop,
         )
     _refuse(f"{path} holds lines", speed=speed is not None)

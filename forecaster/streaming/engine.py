@@ -68,6 +68,9 @@ class StreamingConfig(BaseModel):
     )
     calibrate: bool = Field(False, description="correct the intervals of each series and lead from what came of its forecasts")
     calibration: CalibrationConfig = CalibrationConfig()
+    misaligned: Literal["refuse", "floor"] = Field(
+        "refuse", description="what a time between two steps is: a dead letter, or the step before"
+    )
     unknown: Literal["begin", "refuse"] = Field("begin", description="what a series that is not known does")
     warming_steps: int | None = Field(None, ge=0, description="values until a series is warm; null: one season, at least 2")
 

@@ -36,6 +36,7 @@ def read_kafka(
     max_latency_ms: float = 0.0,
     committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
     follow: bool = True,
+    floored: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Arrivals]:
     """Micro-batches of at most `max_batch` messages of `kafka://HOST:PORT/TOPIC`, each partition from where it was committed.
@@ -46,7 +47,7 @@ def read_kafka(
     kafka, servers, topic = _address(spec)
     offsets = committed_offsets(committed, topic)
     consumer = _consumer(kafka, servers)
-    seen, dates = committed, Dates(frequency)
+    seen, dates = committed, Dates(frequency, floored=floored)
     try:
         open_parts = _assign(kafka, consumer, topic, offsets)
         while not should_stop() and (follow or open_parts):

@@ -35,6 +35,7 @@ def read_redis(
     max_latency_ms: float = 0.0,
     committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
     follow: bool = True,
+    floored: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Arrivals]:
     """Micro-batches of at most `max_batch` entries of `redis://HOST:PORT/STREAM`, from behind the one that was committed.
@@ -44,7 +45,7 @@ def read_redis(
     """
     redis, client, stream = _connect(spec)
     at, passed = last_entry(committed, stream)
-    seen, dates = committed, Dates(frequency)
+    seen, dates = committed, Dates(frequency, floored=floored)
     try:
         passed = _check_kept(redis, client, stream, at, passed)
         while not should_stop():

@@ -37,6 +37,7 @@ def read_ndjson(
     max_latency_ms: float = 0.0,
     committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
     is_whole: bool = False,
+    floored: bool = False,
     should_stop: Callable[[], bool] = never,
 ) -> Iterator[Arrivals]:
     """Micro-batches of at most `max_batch` lines of JSON, as `read_lines` gives them."""
@@ -48,6 +49,7 @@ def read_ndjson(
         max_latency_ms=max_latency_ms,
         committed=committed,
         is_whole=is_whole,
+        floored=floored,
         should_stop=should_stop,
     )
 
@@ -61,6 +63,7 @@ def read_lines(
     max_latency_ms: float = 0.0,
     committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
     is_whole: bool = False,
+    floored: bool = False,
     should_stop: Callable[[], bool] = never,
 ) -> Iterator[Arrivals]:
     """Micro-batches of at most `max_batch` lines, each yielded `max_latency_ms` after its first line at the latest.
@@ -70,7 +73,7 @@ def read_lines(
     in, so that the feed can be sent again with the line complete.
     """
     lines = LineBatches(stream, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop, form=form)
-    seen, first_line, dates = begin_at(committed, is_whole=is_whole), 1, Dates(frequency)
+    seen, first_line, dates = begin_at(committed, is_whole=is_whole), 1, Dates(frequency, floored=floored)
     for batch in lines:
         passed = min(max(committed.lines - seen.lines, 0), len(batch))
         if passed:
@@ -101,6 +104,7 @@ def read_files(
     committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
     is_another: bool = False,
     follow: bool = False,
+    floored: bool = False,
     should_stop: Callable[[], bool] = never,
 ) -> Iterator[Arrivals]:
     """Micro-batches of a file from where it was left, like those of a stream; with `follow`, of what is appended, and of the
@@ -109,7 +113,7 @@ def read_files(
     A batch is full unless the file ends, so that it is cut alike each time. Lines are counted from the first one that the
     state took in of any file. Raises StateError when the file is another one than the state knows, unless `is_another`.
     """
-    seen, dates = committed, Dates(frequency)
+    seen, dates = committed, Dates(frequency, floored=floored)
     files = feed_files(path, committed=committed, is_another=is_another, follow=follow, should_stop=should_stop)
     for file in files:
         lines = LineBatches(file, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop, form=form)

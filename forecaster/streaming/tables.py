@@ -35,6 +35,7 @@ def read_table(
     speed: float | None = None,
     committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
     is_another: bool = False,
+    floored: bool = False,
     should_stop: Stop = lambda: False,
 ) -> Iterator[Arrivals]:
     """Micro-batches of an Arrow or Parquet file, from the row where it was left.
@@ -56,7 +57,7 @@ def read_table(
     if is_parquet or speed is not None:
         batches = _in_time(pa.Table.from_batches(batches, schema), skipped, speed, frequency, should_stop=should_stop)
         skipped = 0
-    rows = ArrowRows(schema, frequency)
+    rows = ArrowRows(schema, frequency, floored=floored)
     try:
         for batch in _from(batches, skipped, max_batch, is_cut_already=speed is not None):
             if should_stop():
