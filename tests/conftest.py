@@ -1,5 +1,9 @@
 """What the tests of the command line share: a real panel, a tiny run trained on it, and a way to type commands."""
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: threads of two workers wait for each other
+
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path

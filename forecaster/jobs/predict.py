@@ -17,6 +17,7 @@ from forecaster.jobs.champions import CHAMPIONS, COMBINATION, champions_forecast
 from forecaster.jobs.home import Home
 from forecaster.jobs.runs import Run
 from forecaster.models.checkpoint import load_recurrent
+from forecaster.models.network import torch_threads
 from forecaster.models.recurrent import Recurrent
 from forecaster.report.charts import forecast_chart, save_chart
 from forecaster.series import Origins, Panel
@@ -62,7 +63,8 @@ def predict(
             f"train with --horizon {horizon} for better ones"
         )
     quantiles = run.config.quantiles
-    forecast = speaker.predict(panel, horizon or network.horizon, quantiles=quantiles, origins=Origins.back(panel))
+    with torch_threads(1):  # the matrices are small, and threads that wait for each other cost more than they bring
+        forecast = speaker.predict(panel, horizon or network.horizon, quantiles=quantiles, origins=Origins.back(panel))
     for unique_id, note in list(forecast.notes.items())[:5]:
         say(f"series {unique_id!r}: {note}")
     if len(forecast.notes) > 5:
