@@ -234,7 +234,7 @@ def test_what_is_sent_again_within_the_window_is_a_duplicate(tmp_path):
     assert "expected one of the last 5 positions, which may still change" in dead_letters(tmp_path)[0]["reason"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_any_order_within_the_window_ends_in_the_state_of_the_final_data_in_order(data, tmp_path_factory):
     window = data.draw(st.integers(1, 6))
