@@ -50,7 +50,7 @@ def test_floored_times_count_as_the_step_before_and_others_are_dead_letters(name
         (0, "misaligned"),
         (2, "misaligned"),
     ]
-    assert "stream with --set misaligned=floor" in refused.rejected[0].reason
+    assert "Send that." in refused.rejected[0].reason
 
 
 def test_a_stream_takes_a_feed_off_the_grid_for_the_one_on_it(forecast, home):

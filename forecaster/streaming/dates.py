@@ -86,8 +86,7 @@ def twice_or_never(frequency: Frequency) -> Unreadable:
 
 def between_steps(ds: object, nearest: object, frequency: Frequency) -> Unreadable:
     """Why a time off the grid has no position."""
-    reason = f"ds is {shown(ds)}, between steps of {frequency.alias!r}; the one before is {nearest}. "
-    reason += "Send that, or stream with --set misaligned=floor."
+    reason = f"ds is {shown(ds)}, between steps of {frequency.alias!r}; the one before is {nearest}. Send that."
     return Unreadable(reason, Arrival.MISALIGNED)
 
 
