@@ -30,8 +30,9 @@ from forecaster.jobs.live import Speaker
 from forecaster.jobs.runs import Run
 from forecaster.jobs.train import train
 from forecaster.streaming.arrivals import Arrivals
-from forecaster.streaming.engine import Engine, StreamingConfig
+from forecaster.streaming.engine import Engine
 from forecaster.streaming.live import FeedPosition, LiveSeries
+from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.state import StateStore
 
 SMALL = ("model.hidden_size=32", "model.members=1", "training.max_steps=150", "baselines.names=[]", "horizon=7")

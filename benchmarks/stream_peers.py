@@ -38,8 +38,9 @@ from forecaster.models.network import ModelConfig
 from forecaster.models.plan import TrainingConfig
 from forecaster.series import Panel
 from forecaster.streaming.arrivals import Arrivals, CodedIds
-from forecaster.streaming.engine import Engine, StreamingConfig
+from forecaster.streaming.engine import Engine
 from forecaster.streaming.live import FeedPosition
+from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.state import StateStore
 
 SOME = {"statsmodels": 20, "statsforecast": 20}  # series of those that take one after the other, and long to learn

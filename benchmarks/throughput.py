@@ -30,8 +30,9 @@ from step_kernel import HOURLY, NOW, forecaster_of
 
 from forecaster.models.recurrent import Recurrent
 from forecaster.streaming.edges import open_sink, open_source
-from forecaster.streaming.engine import Engine, StreamingConfig
+from forecaster.streaming.engine import Engine
 from forecaster.streaming.live import LiveForecast
+from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.state import StateStore
 
 STAGES = ("parse", "take in", "of which forecast", "commit", "emit")

@@ -29,8 +29,9 @@ from step_kernel import HOURLY, NOW, forecaster_of
 
 from forecaster.streaming.arrivals import Arrivals, CodedIds, read_arrivals
 from forecaster.streaming.dates import Dates
-from forecaster.streaming.engine import Engine, StreamingConfig
+from forecaster.streaming.engine import Engine
 from forecaster.streaming.live import FeedPosition
+from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.sinks import NdjsonSink
 from forecaster.streaming.state import StateStore
 

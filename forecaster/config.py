@@ -16,7 +16,7 @@ from forecaster.models.inputs import InputsConfig
 from forecaster.models.network import ModelConfig
 from forecaster.models.plan import TrainingConfig
 from forecaster.operations.settings import OperationsConfig
-from forecaster.streaming.engine import StreamingConfig
+from forecaster.streaming.settings import StreamingConfig
 
 
 class Config(BaseModel):

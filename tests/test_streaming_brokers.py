@@ -20,8 +20,9 @@ from forecaster.forecast import Forecast
 from forecaster.frequency import Frequency
 from forecaster.streaming.arrivals import Arrivals
 from forecaster.streaming.edges import open_sink, open_source
-from forecaster.streaming.engine import Engine, StreamingConfig
+from forecaster.streaming.engine import Engine
 from forecaster.streaming.live import FeedPosition, LiveForecast
+from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.sinks import LiveSink
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.stream import stream_forecasts

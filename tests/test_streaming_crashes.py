@@ -10,8 +10,9 @@ from test_streaming_steppers import NUMBERED, Smoothing
 
 from forecaster.errors import StateError
 from forecaster.streaming.edges import open_sink, open_source
-from forecaster.streaming.engine import Engine, StreamingConfig
+from forecaster.streaming.engine import Engine
 from forecaster.streaming.live import LiveSeries
+from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.stream import stream_forecasts
 

@@ -15,8 +15,10 @@ from forecaster.errors import DataError, StateError
 from forecaster.forecast import warm_state
 from forecaster.frequency import Frequency
 from forecaster.series import Panel
+from forecaster.streaming.accounts import FORECASTS, MISSING, NOT_FINITE
 from forecaster.streaming.arrivals import CodedIds, read_arrivals
-from forecaster.streaming.engine import FORECASTS, MISSING, NOT_FINITE, Engine, StreamingConfig
+from forecaster.streaming.engine import Engine
+from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.sinks import NdjsonSink
 from forecaster.streaming.sources import read_ndjson, replay
 from forecaster.streaming.state import StateStore

@@ -8,8 +8,9 @@ from test_streaming_engine import dead_letters, feed_of, kept, line, open_store,
 from test_streaming_steppers import HOURLY, NUMBERED, SeasonalRing, Smoothing
 
 from forecaster.streaming.arrivals import read_arrivals
-from forecaster.streaming.engine import Engine, StreamingConfig
+from forecaster.streaming.engine import Engine
 from forecaster.streaming.live import FeedPosition
+from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.sinks import NdjsonSink
 from forecaster.streaming.sources import read_ndjson
 from forecaster.streaming.state import StateStore

@@ -10,7 +10,8 @@ import pytest
 from forecaster.forecast import State
 from forecaster.frequency import Frequency, Positions
 from forecaster.series import Values
-from forecaster.streaming.engine import Engine, StreamingConfig
+from forecaster.streaming.engine import Engine
+from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.sinks import NdjsonSink
 from forecaster.streaming.sources import read_ndjson
 from forecaster.streaming.state import StateStore

@@ -25,9 +25,10 @@ from forecaster.models.network import torch_threads
 from forecaster.series import Panel
 from forecaster.streaming.conformal import Calibrated, CalibrationConfig, Prior
 from forecaster.streaming.directory import FILE, peek
-from forecaster.streaming.engine import Engine, StreamingConfig
+from forecaster.streaming.engine import Engine
 from forecaster.streaming.labels import Labels
 from forecaster.streaming.lateness import NEVER
+from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.vitals import Coverage, Vitals, vitals
 

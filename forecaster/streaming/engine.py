@@ -17,66 +17,32 @@ again is a duplicate; what is older is too late, and a dead letter.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from forecaster.errors import DataError
 from forecaster.forecast import Forecast, State, Stepper, warm_state
 from forecaster.frequency import Frequency, Positions
 from forecaster.series import Panel, Values
+from forecaster.streaming.accounts import letters_of, progress_after
 from forecaster.streaming.arrivals import Arrivals, CodedIds
 from forecaster.streaming.dead_letters import DeadLetters
 from forecaster.streaming.labels import Labels
 from forecaster.streaming.lateness import (
     NEVER,
     Arrival,
-    DeadLetter,
     classify_arrivals,
-    explain_refusal,
     longest_gap,
-    revision_length,
     warming_length,
 )
 from forecaster.streaming.live import FeedPosition, LiveForecast, LiveSeries, Progress
+from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.shards import SHARD, shard_count
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.stepping import Indices, begin_from, catch_up, rows_of, take_in, turns
-from forecaster.streaming.tracking import CalibrationConfig
 
-MISSING = "missing"  # observations that were stepped without a value
-BEHIND = "behind"  # observations that were next for their series, when another was further on
-FORECASTS = "forecasts"
-NOT_FINITE = "not_finite"  # forecasts with a number that is none, written as null
 NO_POSITIONS: Positions = np.empty(0, np.int64)
-
-
-class StreamingConfig(BaseModel):
-    """How a stream is cut, how often it forecasts, and what it takes for a mistake."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_batch: int = Field(16_384, ge=1, description="observations in one micro-batch, and so in one commit, at most")
-    max_latency_ms: float = Field(20.0, ge=0, description="how long an observation waits for others to share its commit")
-    emit_every: int = Field(1, ge=0, description="forecast with every k-th value of a series; 0: never")
-    emit_at: int = Field(1, ge=1, description="forecast at every k-th position of the calendar alone, such as 24 of hours")
-    max_gap: int | None = Field(None, ge=0, description="missing steps to step through, at most; null: two years, 50 to 10,000")
-    revision_window: int | None = Field(
-        None, ge=0, le=10_000, description="last positions that may still change; null: one season, at most 32"
-    )
-    calibrate: bool = Field(False, description="correct the intervals of each series and lead from what came of its forecasts")
-    calibration: CalibrationConfig = CalibrationConfig()
-    misaligned: Literal["refuse", "floor"] = Field(
-        "refuse", description="what a time between two steps is: a dead letter, or the step before"
-    )
-    unknown: Literal["begin", "refuse"] = Field("begin", description="what a series that is not known does")
-    warming_steps: int | None = Field(None, ge=0, description="values until a series is warm; null: one season, at least 2")
-
-    def window(self, frequency: Frequency) -> int:
-        """How many of the last positions may still change."""
-        return revision_length(frequency) if self.revision_window is None else self.revision_window
 
 
 class Engine:
@@ -233,8 +199,9 @@ class Engine:
         codes = np.full(len(arrivals), Arrival.STRANGER, np.int8)
         parts: list[Part] = []
         letters = list(arrivals.rejected)
+        tell = partial(letters_of, labels=self._labels, max_gap=self._max_gap, window=self.series.window)
         is_known = slots >= 0
-        letters += self._letters(arrivals, np.flatnonzero(~is_known), codes[~is_known], NO_POSITIONS)
+        letters += tell(arrivals, np.flatnonzero(~is_known), codes[~is_known], NO_POSITIONS)
         known = np.flatnonzero(is_known)
         for rows in turns(slots[known]):
             turn = known[rows]
@@ -242,7 +209,7 @@ class Engine:
             last = self.series.positions[at]
             codes[turn] = self._classify(at, positions, y)
             refused = codes[turn] > Arrival.DUPLICATE
-            letters += self._letters(arrivals, turn[refused], codes[turn[refused]], last[refused])
+            letters += tell(arrivals, turn[refused], codes[turn[refused]], last[refused])
             accepted = codes[turn] < Arrival.DUPLICATE
             if accepted.any():
                 take_in(self.series, self.stepper, at[accepted], positions[accepted], y[accepted])
@@ -258,7 +225,14 @@ class Engine:
             slots[is_accepted],
             arrivals.positions[is_accepted],
             arrivals.values[is_accepted],
-            self._after(arrivals, codes, live),
+            progress_after(
+                self.progress,
+                arrivals,
+                codes,
+                live,
+                dead_letter_bytes=self.dead_letters.length,
+                series=len(self.series),
+            ),
         )
         return live
 
@@ -328,47 +302,6 @@ class Engine:
         ids = tuple(arrivals.ids) if len(index) == len(arrivals) else tuple([arrivals.ids[i] for i in index.tolist()])
         forecast = Forecast(ids, origins, self.stepper.quantiles, values, self.frequency, {})
         return LiveForecast(forecast, counts, counts < self.warming_steps)
-
-    # -- what is written down --------------------------------------------------------------------------------------------
-
-    def _letters(self, arrivals: Arrivals, turn: Indices, codes: NDArray[np.int8], last: Positions) -> list[DeadLetter]:
-        """Dead letters for observations that were not stepped, given the last positions of their series."""
-        if not len(turn):
-            return []
-        labels = self._labels.read(arrivals.positions[turn])
-        before = self._labels.read(last) if len(last) else labels
-        steps = arrivals.positions[turn] - last if len(last) else np.zeros(len(turn), np.int64)
-        rows = zip(turn.tolist(), map(Arrival, codes), labels, before, steps.tolist(), strict=True)
-        letters = []
-        for i, arrival, label, last_label, ahead in rows:
-            reason = explain_refusal(arrival, label, last_label, ahead, max_gap=self._max_gap, window=self.series.window)
-            text = f"series {arrivals.ids[i]!r}: {reason}"
-            letters.append(DeadLetter(int(arrivals.lines[i]), arrival, text, arrivals.original(i)))
-        return letters
-
-    def _after(self, arrivals: Arrivals, codes: NDArray[np.int8], live: LiveForecast) -> Progress:
-        """The progress that this micro-batch makes."""
-        rejected = np.bincount([letter.arrival for letter in arrivals.rejected], minlength=len(Arrival))
-        tally = rejected + np.bincount(codes, minlength=len(Arrival))
-        counts = {arrival.label: int(tally[arrival]) for arrival in Arrival}
-        is_ahead = codes <= Arrival.UNKNOWN
-        ahead = arrivals.positions[is_ahead]
-        newest = np.maximum.accumulate(np.concatenate([[self.progress.newest], ahead]))
-        counts |= {
-            MISSING: int(np.isnan(arrivals.values[codes < Arrival.DUPLICATE]).sum()),
-            BEHIND: int((ahead < newest[:-1]).sum()),
-            FORECASTS: len(live),
-            NOT_FINITE: int((~np.isfinite(live.forecast.values)).any(axis=(1, 2)).sum()),
-        }
-        total = {name: self.progress.counts.get(name, 0) + count for name, count in counts.items()}
-        return replace(
-            self.progress,
-            feed=arrivals.feed,
-            counts=total,
-            dead_letter_bytes=self.dead_letters.length,
-            series=len(self.series),
-            newest=int(newest[-1]),
-        )
 
 
 Part = tuple[Indices, Positions, NDArray[np.int64], Values]  # indices of observations, origins, values seen, forecasts

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from forecaster.streaming.accounts import BEHIND, FORECASTS, MISSING, NOT_FINITE
 from forecaster.streaming.arrivals import Arrivals
-from forecaster.streaming.engine import BEHIND, FORECASTS, MISSING, NOT_FINITE, Engine
+from forecaster.streaming.engine import Engine
 from forecaster.streaming.lateness import Arrival
 from forecaster.streaming.live import LiveForecast
 from forecaster.streaming.sinks import LiveSink

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from forecaster.forecast import State
-from forecaster.streaming.engine import BEHIND, FORECASTS, MISSING, NOT_FINITE, Engine
+from forecaster.streaming.accounts import BEHIND, FORECASTS, MISSING, NOT_FINITE
+from forecaster.streaming.engine import Engine
 from forecaster.streaming.labels import Labels
 from forecaster.streaming.lateness import NEVER, Arrival
 

@@ -1,0 +1,72 @@
+"""What a stream writes down of a micro-batch besides its state: dead letters with their reasons, and the counters."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.frequency import Positions
+from forecaster.streaming.arrivals import Arrivals
+from forecaster.streaming.labels import Labels
+from forecaster.streaming.lateness import Arrival, DeadLetter, explain_refusal
+from forecaster.streaming.live import LiveForecast, Progress
+from forecaster.streaming.stepping import Indices
+
+MISSING = "missing"  # observations that were stepped without a value
+BEHIND = "behind"  # observations that were next for their series, when another was further on
+FORECASTS = "forecasts"
+NOT_FINITE = "not_finite"  # forecasts with a number that is none, written as null
+
+
+def letters_of(
+    arrivals: Arrivals,
+    turn: Indices,
+    codes: NDArray[np.int8],
+    last: Positions,
+    *,
+    labels: Labels,
+    max_gap: int,
+    window: int,
+) -> list[DeadLetter]:
+    """Dead letters for observations `turn` [N] that were not stepped, given the last positions of their series.
+
+    `last` is empty where the series are not known.
+    """
+    if not len(turn):
+        return []
+    told = labels.read(arrivals.positions[turn])
+    before = labels.read(last) if len(last) else told
+    steps = arrivals.positions[turn] - last if len(last) else np.zeros(len(turn), np.int64)
+    rows = zip(turn.tolist(), map(Arrival, codes), told, before, steps.tolist(), strict=True)
+    letters = []
+    for i, arrival, label, last_label, ahead in rows:
+        reason = explain_refusal(arrival, label, last_label, ahead, max_gap=max_gap, window=window)
+        text = f"series {arrivals.ids[i]!r}: {reason}"
+        letters.append(DeadLetter(int(arrivals.lines[i]), arrival, text, arrivals.original(i)))
+    return letters
+
+
+def progress_after(
+    before: Progress, arrivals: Arrivals, codes: NDArray[np.int8], live: LiveForecast, *, dead_letter_bytes: int, series: int
+) -> Progress:
+    """The progress that a micro-batch makes, its observations being what `codes` [N] say."""
+    rejected = np.bincount([letter.arrival for letter in arrivals.rejected], minlength=len(Arrival))
+    tally = rejected + np.bincount(codes, minlength=len(Arrival))
+    counts = {arrival.label: int(tally[arrival]) for arrival in Arrival}
+    ahead = arrivals.positions[codes <= Arrival.UNKNOWN]
+    newest = np.maximum.accumulate(np.concatenate([[before.newest], ahead]))
+    counts |= {
+        MISSING: int(np.isnan(arrivals.values[codes < Arrival.DUPLICATE]).sum()),
+        BEHIND: int((ahead < newest[:-1]).sum()),
+        FORECASTS: len(live),
+        NOT_FINITE: int((~np.isfinite(live.forecast.values)).any(axis=(1, 2)).sum()),
+    }
+    total = {name: before.counts.get(name, 0) + count for name, count in counts.items()}
+    return replace(
+        before,
+        feed=arrivals.feed,
+        counts=total,
+        dead_letter_bytes=dead_letter_bytes,
+        series=series,
+        newest=int(newest[-1]),
+    )
