@@ -15,16 +15,18 @@ from forecaster.cli.predict import predict
 from forecaster.cli.publish import publish
 from forecaster.cli.reconcile import reconcile
 from forecaster.cli.report import report
-from forecaster.cli.runs import runs
+from forecaster.cli.runs_log import runs
 from forecaster.cli.state import state
 from forecaster.cli.stream import stream
 from forecaster.cli.train import train
+from forecaster.cli.tune import tune
 from forecaster.cli.warm import warm
 
 __all__ = ["COMMANDS", "app"]
 
 COMMANDS = (  # in the order of the help
     ingest,
+    tune,
     train,
     evaluate,
     predict,
