@@ -19,7 +19,7 @@ import pandas as pd
 from forecaster.baselines import BaselinesConfig, make_baselines
 from forecaster.evaluation.actuals import actuals_matrix
 from forecaster.evaluation.backtest import Backtest, backtest, rolling_origins, scale_season_length
-from forecaster.evaluation.champions import Champions, choose_champions, inverse_weights
+from forecaster.evaluation.champions import Champions, choose_champions, inverse_weights, trusted_champions
 from forecaster.evaluation.leaderboard import Leaderboard, rank
 from forecaster.evaluation.losses import paired_losses
 from forecaster.evaluation.metrics import SCORE_QUANTILES
@@ -35,7 +35,7 @@ GROUPS = {
     "tourism": ("tourism_monthly", Frequency("MS", is_numbered=True), 24),
 }
 POWERS = (1, 2, 4, 6, 8, 12)
-NAMES = "naive,seasonal_naive,naive2,ses,damped,theta,holt_winters,arima"
+NAMES = "naive,seasonal_naive,naive2,ses,damped,theta,holt_winters,arima,sarima"
 
 
 def read_group(data: Path, group: str, series: int) -> tuple[Panel, Panel]:
@@ -69,6 +69,9 @@ def measure(data: Path, group: str, series: int, names: tuple[str, ...], fits: P
     both = [Champions(table, fitted), Champions(table, fitted, is_combined=True)]
     origins = Origins(np.arange(len(training)), training.lengths)
     made = backtest([*fitted.values(), *both], whole, **ask, origins=origins)
+    trusted, checked = trusted_champions(losses)  # what `forecast evaluate` chooses: gated by the later origins of the evidence
+    gated = Champions(trusted, fitted)
+    made.forecasts["champions, gated"] = backtest([gated], whole, **ask, origins=origins).forecasts[gated.name]
     for power in POWERS:
         for kind, of in (("seen", expected.seen), ("shrunk", expected.losses)):
             other = Champions(replace(table, weights=inverse_weights(of, power)), fitted, is_combined=True)
@@ -83,6 +86,7 @@ def measure(data: Path, group: str, series: int, names: tuple[str, ...], fits: P
         "fits_that_fell_back": {name: count for name, count in fallen.items() if count},
         "panel_best": table.forecasters[0],
         "champions": speaks,
+        "pays": None if checked is None else checked.pays,
         "owa": owa,
     }
 
