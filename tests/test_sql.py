@@ -6,6 +6,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -248,3 +249,13 @@ def test_the_latest_edition_of_a_panel_is_found_by_its_name(tmp_path: Path) -> N
     published = rows(FREQUENCIES["zoned"])
     pq.write_table(published, latest / "forecasts.parquet")
     assert published_table("sales", Home(tmp_path)).equals(published)
+
+
+def test_a_missing_library_names_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    with pytest.raises(ConfigError, match=r"pip install 'forecaster\[sql\]'"):
+        write_sql(rows(FREQUENCIES["plain"]), "sqlite:///x.db", "t")
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError, match=r"needs a driver that is not installed. pip install 'forecaster\[sql\]'"):
+        write_sql(rows(FREQUENCIES["plain"]), "postgresql://127.0.0.1:1/x", "t")

@@ -1,6 +1,7 @@
 """A run told to MLflow, in a folder of files and in SQLite: read back by MLflow's own client."""
 
 import json
+import sys
 import warnings
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import Forecast as Typed
 
-from forecaster.errors import DataError
+from forecaster.errors import ConfigError, DataError
 from forecaster.jobs.home import Home
 from forecaster.jobs.runs import Run
 from forecaster.jobs.tracking import log_run
@@ -98,3 +99,11 @@ def test_a_server_that_refuses_is_told_in_one_line(home: Path, monkeypatch: pyte
     with pytest.raises(DataError, match=r"--to http://127.0.0.1:1: MLflow refuses \(.*\). Mend that") as told:
         log_run(Run.open("tiny", Home(home)), "http://me:secret@127.0.0.1:1")
     assert "secret" not in str(told.value)
+
+
+def test_a_missing_library_names_its_install_command(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(
+        ConfigError, match=r"needs MLflow, which is not installed. Install it: pip install 'forecaster\[mlflow\]'"
+    ):
+        log_run(Run.open("tiny", Home(home)), "mlruns")

@@ -1,6 +1,7 @@
 """A search of settings: within its time, resumable, and blind to what is held back."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,11 @@ def test_the_command_writes_the_best_configuration(forecast: Typed, home: Path) 
     assert best.model.hidden_size == told["settings"].get("model.hidden_size", 4)
     if told["settings"]:
         assert "looks better here than it is" in text
+
+
+def test_a_missing_library_names_its_install_command(home: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(
+        ConfigError, match=r"tune needs Optuna, which is not installed. Install it: pip install 'forecaster\[tune\]'"
+    ):
+        search(home, config)

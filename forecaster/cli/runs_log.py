@@ -7,6 +7,8 @@ import typer
 from forecaster.cli.app import Json, RunName, mistakes_told
 from forecaster.cli.runs import runs
 
+__all__ = ["log", "runs"]
+
 
 @runs.command()
 def log(
