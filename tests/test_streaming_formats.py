@@ -496,13 +496,13 @@ def test_a_feed_that_is_not_there_is_told():
 
 
 def test_dead_letters_that_were_mended_are_observations_again(tmp_path):
-    feed = b'{"unique_id": "a", "ds": 1, "y": NaN}\n{"unique_id": "b", "ds": 2, "y": "x"}\n\xff\n{"unique_id": "c", "ds": 3'
+    feed = b'{"unique_id": "a", "ds": 1, "y": Infinity}\n{"unique_id": "b", "ds": 2, "y": "x"}\n\xff\n{"unique_id": "c", "ds": 3'
     letters = DeadLetters(tmp_path / "dead.ndjson", committed_bytes=0)
     for batch in open_source(io.BytesIO(feed), NUMBERED):
         letters.write(batch.rejected)
     mended = [json.loads(line) for line in letters.path.read_bytes().splitlines()]
     assert [letter["line"] for letter in mended] == [1, 2, 3, 4]
-    mended[0]["original"] = mended[0]["original"].replace("NaN", "null")
+    mended[0]["original"] = mended[0]["original"].replace("Infinity", "null")
     mended[1]["original"] = "b,2,1.5"  # a row of CSV does as well
     committed = FeedPosition(4, 5, 6, "file:1:2:3")
     letters.path.write_text("".join(json.dumps(letter) + "\n" for letter in mended) + "not a letter\n")

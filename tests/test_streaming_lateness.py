@@ -63,6 +63,13 @@ def test_an_observation_is_told_by_what_its_series_was_stepped_through(last_posi
     assert Arrival(codes[0]) is expected
 
 
+@pytest.mark.parametrize("y", [b"NaN", b"null", b" NaN "])
+def test_a_value_that_is_no_number_is_missing_as_json_or_as_python_writes_it(y: bytes):
+    arrivals = read(b'{"unique_id": "a", "y":' + y + b', "ds": 1}')
+    assert np.isnan(arrivals.values).tolist() == [True]
+    assert not arrivals.rejected
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -81,7 +88,7 @@ def test_an_observation_is_told_by_what_its_series_was_stepped_through(last_posi
         (b'{"unique_id": "a", "ds": 1, "y": true}', "y is True; expected a number"),
         (b'{"unique_id": "a", "ds": 1, "y": "2"}', "y is '2'; expected a number"),
         (b'{"unique_id": "a", "ds": 1, "y": [2]}', "y is [2]"),
-        (b'{"unique_id": "a", "ds": 1, "y": NaN}', "Write null for a missing value"),
+        (b'{"unique_id": "a", "ds": NaN, "y": 1}', "Write null for a missing value"),
         (b'{"unique_id": "a", "ds": 1, "y": -Infinity}', "Send a finite one"),
         (b'{"unique_id": "a", "ds": 1, "y": 1e999}', "Send a finite one"),
         (b'{"unique_id": "a", "ds": 1, "y": 1e31}', "y is 1e+31; expected no more than 1e+30"),

@@ -4,6 +4,7 @@ A line that cannot be read becomes a dead letter with its reason; nothing here r
 once; a stretch with anything odd in it is read again, line by line and with care. Both ways give the same observations.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
@@ -25,6 +26,7 @@ LARGEST_VALUE = 1e30  # squares of what is larger leave float32
 KEPT = 1_000  # bytes of an overlong line that its dead letter keeps
 STRETCH = 512  # lines that are read at once, and with care when one of them is odd
 
+MISSING_Y = re.compile(rb'("y"\s*:\s*)NaN')  # as Python's json writes a missing value, though JSON has no such word
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -96,7 +98,7 @@ def read_arrivals(
 ) -> Arrivals:
     """The observations in lines of JSON, blank lines skipped; a `ds` without an offset is read on the panel's clock.
 
-    >>> lines = [b'{"unique_id": "a", "ds": 7, "y": 1.5}', b"", b'{"unique_id": "a", "ds": 8, "y": NaN}']
+    >>> lines = [b'{"unique_id": "a", "ds": 7, "y": 1.5}', b"", b'{"unique_id": "a", "ds": 8, "y": "1"}']
     >>> frequency = Frequency("step", is_numbered=True)
     >>> arrivals = read_arrivals(lines, frequency, first_line=1, feed=FeedPosition(3))
     >>> arrivals.ids, arrivals.positions, [(letter.line, letter.arrival.label) for letter in arrivals.rejected]
@@ -203,7 +205,7 @@ def _take_plain(lines: Sequence[bytes], first: int, fields: Fields) -> bool:
 def read_json(line: bytes) -> tuple[str, int | str, float] | Unreadable | None:
     """The id, ds and y of a line, each of a usable type; why it has none; or None for a blank line."""
     try:
-        fields = orjson.loads(line)
+        fields = orjson.loads(line if b"NaN" not in line else MISSING_Y.sub(rb"\1null", line))
     except orjson.JSONDecodeError as error:
         return _explain_json(line, str(error)) if line.strip() else None
     if not isinstance(fields, dict):
