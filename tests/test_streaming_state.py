@@ -125,6 +125,31 @@ def test_a_state_can_be_read_while_another_process_holds_it(tmp_path):
         StateStore.look(tmp_path / "none", fingerprint="3fa9c1", frequency=HOURLY, state_size=3, window=2)
 
 
+def test_who_looks_begins_again_where_the_stream_replaced_a_snapshot_meanwhile(tmp_path):
+    fill(tmp_path)
+    looked_at = StateStore.look(tmp_path, fingerprint="3fa9c1", frequency=HOURLY, state_size=3, window=2)
+    with open_store(tmp_path) as store, looked_at:
+        expected = load(store)
+
+        def begin(count):
+            if not store.logged == 0:
+                store.snapshot(expected[0])
+            return STEPPER.initial_state(count)
+
+        assert_equal(looked_at.load(begin, apply), expected)
+
+
+def test_a_snapshot_of_some_shards_that_commits_progress_leaves_no_hole_in_the_log(tmp_path, monkeypatch):
+    monkeypatch.setattr("forecaster.streaming.shards.SHARD", 100)
+    monkeypatch.setattr("forecaster.streaming.state.SHARD", 100)
+    fill(tmp_path)
+    with open_store(tmp_path) as store:
+        series, progress = load(store)
+        store.snapshot(series, [4], progress)
+    with open_store(tmp_path) as store:
+        assert_equal(load(store), (series, progress))
+
+
 def test_ids_of_any_script_are_kept(tmp_path):
     ids = ["Zürich 🚲", "a\x00b", "'; DROP TABLE series; --", "x" * 5_000]
     nothing = np.empty(0, np.int64)

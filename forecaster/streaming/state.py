@@ -129,15 +129,24 @@ class StateStore:
 
         `begin` gives the state of so many series of which nothing was taken in.
 
-        Raises StateError when a block, a snapshot or a record is damaged or missing.
+        Raises StateError when a block, a snapshot or a record is damaged or missing. Who only looks begins again where the stream
+        replaced a snapshot meanwhile.
         """
-        series = LiveSeries(self.state_size, window=self.window)
+        while True:
+            try:
+                return self._load(begin, apply)
+            except StateError:
+                if not self._is_read_only or not self._has_moved_on():
+                    raise
+
+    def _load(self, begin: Callable[[int], State], apply: Apply) -> tuple[LiveSeries, Progress]:
+        series, self._logged = LiveSeries(self.state_size, window=self.window), 0
         connection = self._open_connection()
         with told_of(self.directory):
             connection.execute("BEGIN")  # one view of the log and of what the snapshots are, whoever writes meanwhile
             progress = self._read_records()
             series.add([""] * progress.series, begin(progress.series))
-            for shard, (batch, checksum) in sorted(self._shards.items()):
+            for shard, (batch, checksum) in sorted(self._shards.items(), key=lambda entry: entry[1][0]):  # the next to go first
                 self._read_snapshot(series, shard, batch, checksum)
             self._replay(series, apply)
             connection.execute("COMMIT")
@@ -147,6 +156,14 @@ class StateStore:
         if len(series.slots) != progress.series or "" in series.slots:
             raise damaged(self.directory, f"does not know the names of all of its {progress.series} series")
         return series, progress
+
+    def _has_moved_on(self) -> bool:
+        """Whether other snapshots are committed by now than those that were to be read."""
+        read = self._shards
+        with told_of(self.directory):
+            self._open_connection().rollback()
+            self._read_records()
+        return self._shards != read
 
     def _read_records(self) -> Progress:
         rows = dict(self._open_connection().execute("SELECT name, value FROM meta WHERE name IN ('progress', 'shards')"))
@@ -246,6 +263,7 @@ class StateStore:
             dropped = min((written.get(shard, nothing)[0] for shard in range(shard_count(len(series)))), default=batch)
             self._write_record(connection, "shards", {"dropped": dropped} | {str(shard): row for shard, row in written.items()})
             if progress is not None:
+                connection.execute("INSERT INTO log VALUES (?, ?)", (batch, _nothing(batch, len(series)).pack()))
                 self._write_record(connection, "progress", asdict(progress) | {"batch": batch})
             connection.execute("DELETE FROM log WHERE batch <= ?", (dropped,))
         gone = {self._snapshot_path(shard, entry[0]) for shard, entry in self._shards.items()}
@@ -284,3 +302,9 @@ class StateStore:
         if self._connection is None:
             raise StateError(f"state in {self.directory} is closed, after a failure or by its owner. Open it again.")
         return self._connection
+
+
+def _nothing(batch: int, series: int) -> Block:
+    """The block of a commit that brought no observation: shards that wait for their snapshot find the log without a hole."""
+    none = np.empty(0, np.int64)
+    return Block(batch, series, (), none, none, np.empty(0))
