@@ -133,11 +133,13 @@ class Engine:
             rows = np.flatnonzero((oldest + k <= other.positions[:count]) & (other.positions[:count] != NEVER))
             at, positions = slots[rows], oldest[rows] + k
             y = other.known_values(rows, positions)
-            is_news = self._classify(at, positions, y) < Arrival.DUPLICATE
+            codes = self._classify(at, positions, y)
+            is_news = (codes < Arrival.DUPLICATE) | (codes == Arrival.TOO_FAR)  # the other stream has vouched for its dates
             if is_news.any():
                 take_in(self.series, self.stepper, at[is_news], positions[is_news], y[is_news])
         catch_up(self.series, self.stepper, slots)
-        self.progress = replace(progress, series=len(self.series), dead_letter_bytes=0)
+        newest = max(progress.newest, self.progress.newest)  # the panel may know more
+        self.progress = replace(progress, series=len(self.series), dead_letter_bytes=0, newest=newest)
         self._store.snapshot(self.series, progress=self.progress)
 
     def prune(self, *, silent_for: int) -> list[str]:
