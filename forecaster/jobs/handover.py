@@ -19,6 +19,7 @@ from forecaster.streaming.engine import Engine
 from forecaster.streaming.state import StateStore
 
 BEFORE = ".previous"
+MAKING = ".making"  # of the state to come, until it is whole
 COMPARED = 1_000  # series whose forecasts are compared
 
 Say = Callable[[str], None]
@@ -83,9 +84,12 @@ def hand_over(state: Path, speaker: Speaker, home: Home, *, anyway: bool = False
             engine.adopt(before.series, before.progress)
             moved = _moved(before, engine)
         held.close_file()
+        whole = state.with_name(state.name + BESIDE)
+        _remove(whole)
+        beside.rename(whole)
         _remove(state.with_name(state.name + BEFORE))
         state.rename(state.with_name(state.name + BEFORE))
-        beside.rename(state)
+        whole.rename(state)
     return Handover(str(state), former.owner, speaker.owner, len(engine.series), cut, moved)
 
 
@@ -116,7 +120,7 @@ def _too_far(state: Path, speaker: Speaker, cut: list[str]) -> str:
 
 def _begin_beside(state: Path, speaker: Speaker) -> Path:
     """The folder of the state to come: empty, or what the same model left when it last handed over."""
-    beside, former = (state.with_name(state.name + suffix) for suffix in (BESIDE, BEFORE))
+    beside, former = (state.with_name(state.name + suffix) for suffix in (MAKING, BEFORE))
     _remove(beside)
     if former.exists() and peek(former)["identity"]["fingerprint"] == speaker.stepper.fingerprint:
         shutil.copytree(former, beside)

@@ -1,6 +1,7 @@
 """Live states: opened for a stream, looked at beside it, handed over to another run and back."""
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from forecaster.jobs.whole import write_json, write_whole
 from forecaster.models.network import torch_threads
 from forecaster.series import Panel
 from forecaster.streaming.conformal import Calibrated, CalibrationConfig, Prior
-from forecaster.streaming.directory import FILE, peek
+from forecaster.streaming.directory import FILE, lock_directory, peek, told_of
 from forecaster.streaming.engine import Engine
 from forecaster.streaming.labels import Labels
 from forecaster.streaming.lateness import NEVER
@@ -127,6 +128,8 @@ def open_live(
     """
     finish_handover(state)
     if rebuild and state.exists():
+        with told_of(state):
+            os.close(lock_directory(state))  # whoever streams into it would go on in the folder of the new one
         aside = state.with_name(f"{state.name}.{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
         state.rename(aside)
         say(f"the state that was in {state} is now in {aside}")
