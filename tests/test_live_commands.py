@@ -1,11 +1,14 @@
 """Streams of a run, and their states, as a user types them."""
 
+import os
 from pathlib import Path
 
 import orjson
 import pandas as pd
 import pytest
 from conftest import Forecast
+
+from forecaster.streaming.directory import lock_directory
 
 STATE = Path("state") / "tiny"
 
@@ -107,6 +110,7 @@ def test_a_state_whose_history_nobody_holds_is_not_handed_over(forecast: Forecas
     streamed(forecast, "--in", "later.csv", "--out", "live.ndjson", "--set", "revision_window=2")
     said = refused(forecast, "state", "handover", STATE, "tiny", "--forecaster", "ses")
     assert "3 series of state/tiny ('cpi', 'infl', 'realgdp') have moved on too far" in said
+    assert not (home / "state" / "tiny.next").exists()  # nothing that a later command would take for a whole state
     assert told(forecast, "state", "handover", STATE, "tiny", "--forecaster", "ses", "--anyway")["cut"] == [
         "cpi",
         "infl",
@@ -122,6 +126,23 @@ def test_a_damaged_state_is_rebuilt_from_the_panel(forecast: Forecast, home: Pat
     assert "has a damaged snapshot" in refused(forecast, "stream", "tiny", "--in", "later.csv")
     assert "is now in" in streamed(forecast, "--in", "later.csv", "--out", "again.ndjson", "--rebuild")
     assert (home / "again.ndjson").read_bytes() == (home / "live.ndjson").read_bytes()
+
+
+def test_a_state_is_not_moved_from_under_its_stream(forecast: Forecast, home: Path) -> None:
+    streamed(forecast, "--in", "later.csv", "--out", "live.ndjson")
+    lock = lock_directory(home / STATE)
+    assert "is in use by process" in refused(forecast, "stream", "tiny", "--in", "later.csv", "--rebuild")
+    os.close(lock)
+    assert [path.name for path in (home / "state").iterdir()] == ["tiny"]
+
+
+def test_a_feed_that_is_not_there_leaves_the_place_in_the_right_one(forecast: Forecast, home: Path) -> None:
+    streamed(forecast, "--in", "later.csv", "--out", "live.ndjson")
+    assert "the feed typo.csv cannot be read" in refused(forecast, "stream", "tiny", "--in", "typo.csv")
+    (home / "later.txt").write_text("")
+    assert "ends in no known suffix" in refused(forecast, "stream", "tiny", "--in", "later.txt")
+    assert forecast("stream", "tiny", "--replay", "nobody").exit_code == 2
+    assert "0 observations" in streamed(forecast, "--in", "later.csv", "--out", "live.ndjson")
 
 
 def test_a_stream_is_logged_and_pruned(forecast: Forecast, home: Path) -> None:

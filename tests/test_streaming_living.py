@@ -1,6 +1,7 @@
 """A stream that is looked at, followed by another model, and pruned."""
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -62,6 +63,18 @@ def test_a_follower_says_which_series_it_could_not_follow_back(tmp_path):
             assert new.series.counts[:2].tolist() == [2 * WINDOW, 5]
 
 
+def test_a_follower_also_passes_over_more_than_a_feed_may_leave_out(tmp_path):
+    stream(tmp_path / "old", b"".join(line("a", ds, 1.0) for ds in range(2000)), window=WINDOW)
+    with open_store(tmp_path / "old", Smoothing(), window=WINDOW) as store:
+        old = Engine(Smoothing(), NUMBERED, store)
+        with open_store(tmp_path / "new", Smoothing(), window=WINDOW) as beside:
+            new = Engine(Smoothing(), NUMBERED, beside)
+            new.advance(read_arrivals([line("a", 0, 1.0)], NUMBERED, first_line=1, feed=FeedPosition(1)))
+            assert new.out_of_reach(old.series) == ["a"]
+            new.adopt(old.series, old.progress)
+            assert (new.series.positions[0], new.series.counts[0]) == (1999, 1 + 2 * WINDOW)
+
+
 def test_silent_series_are_forgotten_and_the_others_go_on(tmp_path):
     feed = line("a", 1, 1.0) + line("b", 1, 2.0) + line("a", 9, 1.0) + line("c", 8, 3.0)
     _, before, _ = stream(tmp_path, feed, window=WINDOW)
@@ -111,6 +124,21 @@ def test_a_pulse_is_told_no_more_often_than_was_asked(tmp_path, seconds, expecte
         stream_forecasts(source, engine, NdjsonSink(io.BytesIO(), NUMBERED), pulse=pulse)
     assert [found.lines for found in told] == expected
     assert all(found.coverage == {"0.8": 1.0} and found.rate > 0 for found in told)
+
+
+def test_a_feed_that_falls_silent_shows_as_one(tmp_path):
+    told: list[Vitals] = []
+    with open_store(tmp_path, Smoothing()) as store:
+        engine = Engine(Smoothing(), NUMBERED, store)
+        pulse = Pulse(told.append, seconds=0.05)
+        engine.advance(read_arrivals([line("a", 1, 1.0)], NUMBERED, first_line=1, feed=FeedPosition(1)))
+        pulse.beat(engine, 1, 0.001)
+        assert told == []  # too soon
+        for _ in range(3):
+            time.sleep(0.06)
+            pulse.idle(engine)
+    assert [found.lines for found in told] == [1, 1, 1]
+    assert told[0].rate > told[1].rate > told[2].rate
 
 
 def placed(engine: Engine) -> tuple[str, str, int, FeedPosition]:

@@ -51,7 +51,9 @@ def stream(
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show how the stream does, once a second.")] = False,
     log: Annotated[Path | None, typer.Option(help="Append how the stream does to a file, as a line of JSON each time.")] = None,
-    metrics: Annotated[int | None, typer.Option(metavar="PORT", help="Serve metrics for Prometheus on a port.")] = None,
+    metrics: Annotated[
+        int | None, typer.Option(min=1, max=65_535, metavar="PORT", help="Serve metrics for Prometheus on a port.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Take in observations as they come, and write forecasts; every series keeps its state, also through a kill.

@@ -81,21 +81,36 @@ def stream(
     when the feed cannot be read as it was asked.
     """
     with open_live(speaker, home, state, config=config, cold=cold, rebuild=rebuild, say=say) as engine:
+
+        def polled() -> bool:
+            if pulse is not None:
+                pulse.idle(engine)  # sources ask between micro-batches, also while the feed is silent
+            return should_stop()
+
         _check_output(engine, outlet)
+        spec = _spec(feed, home, engine)
+        _source(spec, feed, engine, should_stop=should_stop)  # what does not go together is refused before the state notes it
         is_aside = feed.format == LETTERS  # dead letters, mended: the feed itself goes on where it was
         engine.settle(source="" if is_aside else feed.name, output=outlet.name, is_new=feed.is_new)
-        source = _source(feed, home, engine, should_stop=should_stop)
+        source = _source(spec, feed, engine, should_stop=polled)
         sink = open_sink(outlet.place, engine.frequency, format=outlet.format, committed_bytes=engine.progress.output_bytes)
         with closing(sink):
             return stream_forecasts(source, engine, sink, progress=progress, pulse=pulse)
 
 
-def _source(feed: Feed, home: Home, engine: Engine, *, should_stop: Callable[[], bool]) -> Iterator[Arrivals]:
-    spec: str | BinaryIO | Panel = feed.place
+def _spec(feed: Feed, home: Home, engine: Engine) -> str | BinaryIO | Panel:
+    """What the feed is read from. A file must be there unless it is followed: a slip of the name costs no place in the feed."""
     if feed.panel is not None:
-        spec = PanelStore(home.panels).load(feed.panel)
-        if spec.frequency != engine.frequency:
+        panel = PanelStore(home.panels).load(feed.panel)
+        if panel.frequency != engine.frequency:
             raise DataError(f"panel {feed.panel!r} has another frequency than the run. Replay one that counts time alike.")
+        return panel
+    if feed.name and not urlsplit(feed.name).scheme and not feed.follow and not Path(feed.name).exists():
+        raise DataError(f"the feed {feed.place} cannot be read (No such file or directory). Name a file that is there.")
+    return feed.place
+
+
+def _source(spec: str | BinaryIO | Panel, feed: Feed, engine: Engine, *, should_stop: Callable[[], bool]) -> Iterator[Arrivals]:
     return open_source(
         spec,
         engine.frequency,

@@ -79,10 +79,16 @@ class Pulse:
         self._told = time.monotonic()
         self._seen: deque[tuple[float, int]] = deque([(self._told, 0)])
         self._arrived = 0
+        self._commit_seconds = 0.0
 
     def beat(self, engine: Engine, arrived: int, commit_seconds: float) -> None:
         """A micro-batch of so many lines was committed, in so long."""
         self._arrived += arrived
+        self._commit_seconds = commit_seconds
+        self.idle(engine)
+
+    def idle(self, engine: Engine) -> None:
+        """Time goes by, perhaps with nothing to take in: a feed that fell silent must show as one."""
         now = time.monotonic()
         if now - self._told < self._seconds:
             return
@@ -92,7 +98,7 @@ class Pulse:
             self._seen.popleft()
         (began, before), (ended, after) = self._seen[0], self._seen[-1]
         rate = (after - before) / max(ended - began, 1e-9)
-        self._tell(vitals(engine, rate=rate, commit_ms=1000 * commit_seconds, coverage=self._coverage))
+        self._tell(vitals(engine, rate=rate, commit_ms=1000 * self._commit_seconds, coverage=self._coverage))
 
 
 def vitals(engine: Engine, *, rate: float = 0.0, commit_ms: float = 0.0, coverage: Coverage | None = None) -> Vitals:
