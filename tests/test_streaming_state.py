@@ -132,7 +132,7 @@ def test_who_looks_begins_again_where_the_stream_replaced_a_snapshot_meanwhile(t
         expected = load(store)
 
         def begin(count):
-            if not store.logged == 0:
+            if store.logged:
                 store.snapshot(expected[0])
             return STEPPER.initial_state(count)
 
