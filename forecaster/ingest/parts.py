@@ -48,7 +48,7 @@ def parts_of(panel: Panel) -> Iterator[tuple[str, bytes]]:
 
 def panel_of(files: Mapping[str, bytes], frequency: Frequency) -> Panel:
     """The panel in its files, given by name."""
-    tables = {name: pyarrow.parquet.read_table(pa.BufferReader(data)) for name, data in files.items()}
+    tables = {name: _read(data) for name, data in files.items()}
     parts, known = ([table for name, table in tables.items() if name.startswith(kind)] for kind in ("part-", "_known-"))
     table = pa.concat_tables(parts).combine_chunks()
     names, codes = _ids_and_codes(table)
@@ -111,6 +111,14 @@ def _keys(panel: Panel, codes: NDArray[np.int64], positions: Positions) -> dict[
     """Columns that say which series and when: `position` is what this program reads, `ds` is for other readers."""
     ids = pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(panel.ids, type=pa.string()))
     return {"unique_id": ids, "ds": np.asarray(panel.frequency.timestamps(positions)), "position": positions}
+
+
+def _read(data: bytes) -> pa.Table:
+    """A table from the bytes of a file, by this thread alone.
+
+    Arrow's threads may still be starting when a command that failed leaves, and then abort the interpreter.
+    """
+    return pyarrow.parquet.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)
 
 
 def _parquet(table: pa.Table) -> bytes:
