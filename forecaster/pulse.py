@@ -1,7 +1,7 @@
 """How a stream does, shown on a terminal, logged as lines of JSON, or served as metrics for Prometheus."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,9 @@ def _log(path: Path) -> Iterator[Tell]:
     with file:
 
         def tell(vitals: Vitals) -> None:
-            file.write(orjson.dumps({"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **vitals.to_dict()}) + b"\n")
+            line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **vitals.to_dict()}
+            with suppress(OSError):  # a disk that is full must not stop the stream for its log's sake
+                file.write(orjson.dumps(line) + b"\n")
 
         yield tell
 

@@ -80,8 +80,8 @@ def test_silent_series_are_forgotten_and_the_others_go_on(tmp_path):
     _, before, _ = stream(tmp_path, feed, window=WINDOW)
     with open_store(tmp_path, Smoothing(), window=WINDOW) as store:
         engine = Engine(Smoothing(), NUMBERED, store)
-        assert engine.prune(silent_for=7) == ["b"]
-        assert engine.prune(silent_for=7) == []
+        assert engine.prune(silent_for=6) == ["b"]
+        assert engine.prune(silent_for=6) == []
     after = kept(tmp_path, Smoothing(), window=WINDOW)
     assert after == {unique_id: before[unique_id] for unique_id in ("a", "c")}
     _, _, summary = stream(tmp_path, line("b", 10, 1.0) + line("c", 9, 1.0), window=WINDOW)
@@ -167,3 +167,34 @@ def test_another_feed_begins_at_its_beginning_and_a_pipe_changes_nothing(tmp_pat
         engine.commit()
         engine.settle(source="b.ndjson", is_new=True)
         assert placed(engine)[3] == FeedPosition(3, 8)
+
+
+def test_a_source_that_was_read_before_is_read_on(tmp_path):
+    with open_store(tmp_path, Smoothing()) as store:
+        engine = Engine(Smoothing(), NUMBERED, store)
+        engine.settle(source="a.ndjson")
+        engine.take_in(read_arrivals([line("a", 1, 1.0)], NUMBERED, first_line=1, feed=FeedPosition(1, 7, 99, "x")))
+        engine.commit()
+        engine.settle(source="typo.ndjson")
+        assert engine.progress.feed == FeedPosition(1, 7)
+        engine.settle(source="a.ndjson")
+    with open_store(tmp_path, Smoothing()) as store:
+        assert Engine(Smoothing(), NUMBERED, store).progress.feed == FeedPosition(1, 7, 99, "x")
+
+
+def test_one_wrong_date_makes_nobody_silent(tmp_path):
+    feed = b"".join(line(f"s{b}", 30, 1.0) for b in range(6)) + line("bogus", 900_000, 1.0)
+    stream(tmp_path, feed)
+    with open_store(tmp_path, Smoothing()) as store:
+        assert Engine(Smoothing(), NUMBERED, store).prune(silent_for=20) == []
+
+
+def test_a_feed_of_repetitions_does_not_fill_the_log(tmp_path, monkeypatch):
+    monkeypatch.setattr("forecaster.streaming.state.LEAST_LOG", 20)
+    stream(tmp_path, line("a", 1, 1.0))
+    with open_store(tmp_path, Smoothing()) as store:
+        engine = Engine(Smoothing(), NUMBERED, store)
+        for _ in range(100):
+            engine.advance(read_arrivals([line("a", 1, 1.0)], NUMBERED, first_line=1, feed=FeedPosition(2)))
+        assert engine.logged <= 1
+        assert store._open_connection().execute("SELECT count(*) FROM log").fetchone()[0] < 25

@@ -19,6 +19,7 @@ state = typer.Typer(
     `forecast state handover state/RUN ANOTHER-RUN`""",
 )
 
+Anyway = Annotated[bool, typer.Option("--anyway", help="Do it, though much is lost: values taken for missing, or most series.")]
 StateFolder = Annotated[Path, typer.Argument(metavar="STATE", help="The folder of a state, such as state/RUN.")]
 
 
@@ -28,9 +29,9 @@ def list_states(json: Json = False) -> None:
     with mistakes_told():
         from forecaster.jobs.home import Home
         from forecaster.jobs.live import states_in
-        from forecaster.terminal import print_json, print_lines
+        from forecaster.terminal import Talk, print_json, print_lines
 
-        found = states_in(Home.here().states)
+        found = states_in(Home.here().states, say=Talk().say)
         if json:
             print_json({"states": [entry.to_dict() for entry in found]})
         else:
@@ -76,7 +77,8 @@ def export_state(
 @state.command("prune")
 def prune_state(
     folder: StateFolder,
-    silent_for: Annotated[int, typer.Option(min=1, help="Forget series that many positions behind the newest.")],
+    silent_for: Annotated[int, typer.Option(min=1, help="Forget series that many positions behind nine of ten others.")],
+    anyway: Anyway = False,
     json: Json = False,
 ) -> None:
     """Forget series that have been silent for long; the stream must be stopped."""
@@ -86,14 +88,11 @@ def prune_state(
         from forecaster.terminal import Talk, print_json
 
         talk = Talk()
-        gone = prune(folder, Home.here(), silent_for=silent_for, say=talk.say)
+        gone = prune(folder, Home.here(), silent_for=silent_for, anyway=anyway, say=talk.say)
         if json:
             print_json({"state": str(folder), "forgotten": gone})
         else:
             talk.say(f"{len(gone):,} series forgotten" + (f": {', '.join(gone[:5])}" if gone else ""))
-
-
-Anyway = Annotated[bool, typer.Option("--anyway", help="Take values that nobody holds any more for missing.")]
 
 
 @state.command("handover")

@@ -15,7 +15,7 @@ from forecaster.jobs.live import BESIDE, Speaker, finish_handover
 from forecaster.jobs.runs import Run
 from forecaster.models.network import torch_threads
 from forecaster.streaming.directory import peek
-from forecaster.streaming.engine import Engine
+from forecaster.streaming.engine import DEAD_LETTERS, Engine
 from forecaster.streaming.state import StateStore
 
 BEFORE = ".previous"
@@ -82,6 +82,8 @@ def hand_over(state: Path, speaker: Speaker, home: Home, *, anyway: bool = False
             if cut and not anyway:
                 raise StateError(_too_far(state, speaker, cut))
             engine.adopt(before.series, before.progress)
+            if (letters := state / DEAD_LETTERS).exists():
+                shutil.copy2(letters, beside / DEAD_LETTERS)
             moved = _moved(before, engine)
         held.close_file()
         whole = state.with_name(state.name + BESIDE)

@@ -196,17 +196,28 @@ class StateEntry:
         return f"{self.path}: {who}{speaker}, {self.series:,} series, {self.lines:,} lines taken in, {self.bytes / 1e6:,.1f} MB"
 
 
-def states_in(folder: Path) -> list[StateEntry]:
-    """The states under a folder, by name."""
+def states_in(folder: Path, *, say: Say = lambda _: None) -> list[StateEntry]:
+    """The states under a folder, by name; of one that cannot be read, `say` is told why."""
     entries = []
     for path in sorted(folder.glob(f"*/{FILE}")):
-        records = peek(path.parent)
+        try:
+            records = peek(path.parent)
+        except StateError as error:
+            say(str(error))
+            continue
         progress = records.get("progress", {"series": 0, "feed": {"lines": 0}})
-        size = sum(file.stat().st_size for file in path.parent.iterdir() if file.is_file())
+        size = sum(_size_of(file) for file in path.parent.iterdir())
         owner = records["owner"]
         lines = progress["feed"]["lines"]
         entries.append(StateEntry(str(path.parent), owner.get("run"), owner.get("forecaster"), progress["series"], lines, size))
     return entries
+
+
+def _size_of(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # a snapshot that was just replaced
+        return 0
 
 
 @dataclass(frozen=True)
@@ -267,13 +278,23 @@ def export(state: Path, home: Home, out: Path, *, say: Say) -> int:
     return len(table)
 
 
-def prune(state: Path, home: Home, *, silent_for: int, say: Say) -> list[str]:
-    """Forget series so many positions behind the newest; returns their ids. Raises StateError while a stream holds the state."""
+def prune(state: Path, home: Home, *, silent_for: int, anyway: bool = False, say: Say) -> list[str]:
+    """Forget series that have been silent for so many positions; returns their ids.
+
+    Raises StateError while a stream holds the state, and, unless `anyway`, where more than half of the series would go.
+    """
     finish_handover(state)
     speaker = Speaker.of_state(state, home, say=say)
     config = speaker.run.config.streaming.model_copy(update={"revision_window": peek(state)["identity"]["window"]})
     with torch_threads(1), StateStore.open(state, **speaker.identity(config)) as store:
-        return Engine(speaker.stepper, speaker.frequency, store, config).prune(silent_for=silent_for)
+        engine = Engine(speaker.stepper, speaker.frequency, store, config)
+        gone = int(engine.silent(silent_for=silent_for).sum())
+        if 2 * gone > len(engine.series) and not anyway:
+            raise StateError(
+                f"{gone:,} of the {len(engine.series):,} series in {state} have been silent for more than {silent_for:,} "
+                "positions; expected half at most. Give a longer --silent-for, or forget them with --anyway."
+            )
+        return engine.prune(silent_for=silent_for)
 
 
 def table_of(engine: Engine) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """A run told to MLflow: its settings, scores, losses and files, once for what there is to tell."""
 
 import hashlib
+import importlib
 import json
 import os
 from collections.abc import Iterator
@@ -156,8 +157,8 @@ def _mlflow(server: str) -> ModuleType:
     if urlsplit(server).scheme in ("", "file"):
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     try:
-        import mlflow
-        import mlflow.entities
+        mlflow = importlib.import_module("mlflow")
+        importlib.import_module("mlflow.entities")
     except ImportError:
         raise ConfigError("--to needs MLflow, which is not installed. Install it: pip install 'forecaster[mlflow]'.") from None
     return mlflow

@@ -42,6 +42,8 @@ from forecaster.streaming.shards import SHARD, shard_count
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.stepping import Indices, begin_from, catch_up, rows_of, take_in, turns
 
+DEAD_LETTERS = "dead_letters.ndjson"
+PLACES = 32  # sources whose place is remembered
 NO_POSITIONS: Positions = np.empty(0, np.int64)
 
 
@@ -68,7 +70,7 @@ class Engine:
     @cached_property
     def dead_letters(self) -> DeadLetters:
         """The file of what is not stepped, cut back when it is first wanted: who only looks must leave it alone."""
-        return DeadLetters(self._store.directory / "dead_letters.ndjson", committed_bytes=self.progress.dead_letter_bytes)
+        return DeadLetters(self._store.directory / DEAD_LETTERS, committed_bytes=self.progress.dead_letter_bytes)
 
     def warm(self, panel: Panel, *, build: Callable[[Panel], State] | None = None) -> int:
         """Begin the panel's series from their stored history, in one commit; returns how many were new.
@@ -94,11 +96,17 @@ class Engine:
     def settle(self, *, source: str = "", output: str = "", is_new: bool = False) -> None:
         """Commit where the stream reads and writes from now on, before it does; what has no name, a pipe, changes nothing.
 
-        Another source is read from its beginning, and one that `is_new` likewise. Raises StateError when the disk refuses.
+        A source that was read before is read on, another one from its beginning, and so is one that `is_new`. Raises StateError
+        when the disk refuses.
         """
         before, progress = self.progress, self.progress
         if is_new or (source and before.source and source != before.source):
-            progress = replace(progress, feed=FeedPosition(before.feed.lines, before.feed.checksum))
+            places = {name: place for name, place in before.places.items() if name != source}
+            if before.source != source:
+                places[before.source] = [before.feed.offset, before.feed.token]
+            offset, token = (0, "") if is_new else before.places.get(source, (0, ""))
+            feed = FeedPosition(before.feed.lines, before.feed.checksum, int(offset), str(token))
+            progress = replace(progress, feed=feed, places=dict(list(places.items())[-PLACES:]))
         if output and output != before.output:
             progress = replace(progress, output=output, output_bytes=0)
         progress = replace(progress, source=source or before.source)
@@ -139,16 +147,21 @@ class Engine:
                 take_in(self.series, self.stepper, at[is_news], positions[is_news], y[is_news])
         catch_up(self.series, self.stepper, slots)
         newest = max(progress.newest, self.progress.newest)  # the panel may know more
-        self.progress = replace(progress, series=len(self.series), dead_letter_bytes=0, newest=newest)
+        self.progress = replace(progress, series=len(self.series), newest=newest)
         self._store.snapshot(self.series, progress=self.progress)
 
-    def prune(self, *, silent_for: int) -> list[str]:
-        """Forget the series whose last position lies more than so many behind the newest; returns their ids.
+    def silent(self, *, silent_for: int) -> NDArray[np.bool_]:
+        """Which series [B] are more than so many positions behind the one that nine of ten have not passed.
 
-        Raises StateError when the disk refuses.
+        The newest position of all may be one wrong date.
         """
-        count = len(self.series)
-        is_silent = self.series.positions[:count] < self.progress.newest - silent_for
+        positions = self.series.positions[: len(self.series)]
+        now = np.quantile(positions, 0.9, method="lower") if len(positions) else NEVER
+        return np.asarray(positions < now - silent_for)
+
+    def prune(self, *, silent_for: int) -> list[str]:
+        """Forget the `silent` series; returns their ids. Raises StateError when the disk refuses."""
+        is_silent = self.silent(silent_for=silent_for)
         silent = [self.series.ids[slot] for slot in np.flatnonzero(is_silent)]
         if silent:
             self.series = self.series.select(np.flatnonzero(~is_silent))

@@ -59,7 +59,8 @@ class StateStore:
         self._batch = 0
         self._shards: dict[int, tuple[int, int]] = {}  # of each snapshot: the batch that it follows, and its checksum
         self._dropped = 0  # the log up to this batch is gone, and every series begun by then is in a snapshot
-        self._logged = 0  # observations since the last snapshot
+        self._logged: dict[int, int] = {}  # observations in each block of the log
+        self._since = 0  # observations since the last snapshot; a block without any counts for one
 
     @classmethod
     def open(
@@ -140,7 +141,7 @@ class StateStore:
                     raise
 
     def _load(self, begin: Callable[[int], State], apply: Apply) -> tuple[LiveSeries, Progress]:
-        series, self._logged = LiveSeries(self.state_size, window=self.window), 0
+        series, self._logged = LiveSeries(self.state_size, window=self.window), {}
         connection = self._open_connection()
         with told_of(self.directory):
             connection.execute("BEGIN")  # one view of the log and of what the snapshots are, whoever writes meanwhile
@@ -209,7 +210,7 @@ class StateStore:
             series.ids[block.first_slot : block.first_slot + len(block.ids)] = block.ids
             is_new = follows[block.slots // SHARD] < batch
             apply(series, block.slots[is_new], block.positions[is_new], block.values[is_new])
-            self._logged += len(block.slots)
+            self._logged[batch] = len(block.slots)
             expected += 1
         if expected != self._batch + 1:
             raise damaged(self.directory, f"lacks block {expected} of its log")
@@ -235,9 +236,11 @@ class StateStore:
             connection.execute("INSERT INTO log VALUES (?, ?)", (block.batch, block.pack()))
             self._write_record(connection, "progress", asdict(progress) | {"batch": block.batch})
         self._batch = block.batch
-        self._logged += len(slots)
-        if self._logged >= max(LOG_PER_SERIES * min(len(series), SHARD), LEAST_LOG):
-            self.snapshot(series, [min(range(shard_count(len(series))), key=self._follows)])
+        self._logged[block.batch] = len(slots)
+        self._since += max(len(slots), 1)
+        if self._since >= max(LOG_PER_SERIES * min(len(series), SHARD), LEAST_LOG):
+            shards = range(shard_count(len(series)))
+            self.snapshot(series, [min(shards, key=self._follows)] if shards else [])
 
     def snapshot(
         self,
@@ -267,14 +270,15 @@ class StateStore:
                 self._write_record(connection, "progress", asdict(progress) | {"batch": batch})
             connection.execute("DELETE FROM log WHERE batch <= ?", (dropped,))
         gone = {self._snapshot_path(shard, entry[0]) for shard, entry in self._shards.items()}
-        self._shards, self._batch, self._dropped, self._logged = written, batch, dropped, 0
+        self._shards, self._batch, self._dropped, self._since = written, batch, dropped, 0
+        self._logged = {logged: count for logged, count in self._logged.items() if logged > dropped}
         for path in gone - {self._snapshot_path(shard, entry[0]) for shard, entry in written.items()}:
             path.unlink(missing_ok=True)
 
     @property
     def logged(self) -> int:
         """Observations that a restart would have to take in again, at least."""
-        return self._logged
+        return sum(self._logged.values())
 
     def _follows(self, shard: int) -> int:
         """The batch that the shard's snapshot follows; one without a snapshot has nothing from before the log."""
