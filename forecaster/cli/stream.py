@@ -87,8 +87,13 @@ def stream(
         given += [f"calibrate={str(calibrate).lower()}"] if calibrate is not None else []
         config = changed(opened.config, [f"streaming.{setting}" for setting in given]).streaming
         signals: list[int] = []
+
+        def stop(received: int, _: object) -> None:
+            signals.append(received)
+            signal.signal(received, signal.SIG_DFL)  # the first one drains, a second one ends at once: a kill loses nothing
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda received, _: signals.append(received))
+            signal.signal(number, stop)
         speaker = Speaker.of(opened, home, forecaster, config=config, say=talk.say)
         with (
             pulse_of(talk, watch=watch, log=log, port=metrics, coverage=speaker.coverage) as pulse,
