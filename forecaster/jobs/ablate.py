@@ -30,6 +30,7 @@ from forecaster.ingest import PanelStore
 from forecaster.jobs.home import Home
 from forecaster.jobs.rungs import Exam, Training, Untrained, learn_alone, on_one_core
 from forecaster.jobs.runs import package_versions, unfinished_folder
+from forecaster.jobs.whole import write_whole
 from forecaster.models.cells import LADDER
 from forecaster.models.plan import TrainingConfig
 from forecaster.models.training import Progress
@@ -245,9 +246,7 @@ def write_ablation(folder: Path, ladder: Ladder, summary: dict[str, Any]) -> Non
     pd.DataFrame(rows).to_csv(folder / "ladder.csv", index=False)
     scores_by_series(ladder.leaderboard.scores).to_parquet(folder / "by_series.parquet", index=False)
     scores_by_lead(ladder.leaderboard.scores).to_parquet(folder / "by_lead.parquet", index=False)
-    beside = folder / "ablation.json.part"
-    beside.write_text(json.dumps(summary, indent=1), encoding="utf-8")
-    beside.replace(folder / "ablation.json")
+    write_whole(folder / "ablation.json", json.dumps(summary, indent=1).encode())
 
 
 def check_place(path: Path) -> Path:

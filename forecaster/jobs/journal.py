@@ -1,10 +1,8 @@
 """The journal of a night: which steps ended, on what, and how. A step that ended on the same is not taken again."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from typing import Any, Literal
 
 from forecaster.errors import StateError
 from forecaster.jobs.home import Home
+from forecaster.jobs.locks import take_lock
 from forecaster.jobs.whole import write_json
 
 Outcome = Literal["done", "failed"]
@@ -101,16 +100,8 @@ def one_night(home: Home, panel: str) -> Iterator[None]:
     except OSError as error:
         raise StateError(f"{folder}: no night can be written there ({error.strerror}). Set $FORECASTER_HOME.") from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
+        if holder := take_lock(lock):
             raise OverlapError(
                 f"process {holder} is at a night of panel {panel!r}. This one leaves it alone; wait for it, or stop it."
-            ) from None
-        with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+            )
         yield

@@ -1,9 +1,9 @@
 """What an evaluation leaves in the folder of its run: scores, forecasts, fits, champions and pictures."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from forecaster.evaluation.ledger import Index
 from forecaster.evaluation.scores import scores_by_lead, scores_by_origin, scores_by_series
 from forecaster.forecast import Forecast, quantile_column
 from forecaster.jobs.runs import Run
+from forecaster.jobs.whole import write_whole
 from forecaster.report.charts import FORMATS, forecast_chart, leaderboard_chart, save_chart
 from forecaster.report.scores import scores_chart
 from forecaster.series import Origins, Panel, Values
@@ -127,12 +128,10 @@ def write_results(
     if champions:
         frames["champions"] = champions.to_frame()
     for name, frame in frames.items():
-        _write_parquet(frame, folder / f"{name}.parquet")
+        write_whole(folder / f"{name}.parquet", partial(frame.to_parquet, index=False))
     for baseline in baselines:
-        _write_parquet(baseline.to_frame(), folder / f"fitted_{baseline.name}.parquet")
-    beside = run.path / f"{kind}.json.part"
-    beside.write_text(json.dumps(summary, indent=1), encoding="utf-8")
-    os.replace(beside, run.path / f"{kind}.json")
+        write_whole(folder / f"fitted_{baseline.name}.parquet", partial(baseline.to_frame().to_parquet, index=False))
+    write_whole(run.path / f"{kind}.json", json.dumps(summary, indent=1).encode())
 
 
 def _last_rows(origins: Origins) -> Index:
@@ -145,9 +144,3 @@ def _fit_row(baseline: Baseline, fit: Any) -> dict[str, Any]:
     row = asdict(fit)
     row["warnings"] = json.dumps(row["warnings"])
     return {"forecaster": baseline.name, **row}
-
-
-def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    beside = path.with_name(path.name + ".part")
-    frame.to_parquet(beside, index=False)
-    os.replace(beside, path)

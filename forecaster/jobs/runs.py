@@ -4,10 +4,8 @@ It is written beside and renamed, so a folder under `runs/` is a training that e
 left lies under `runs/.unfinished`, and the same training goes on from there.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ import pyarrow.parquet as pq
 from forecaster.config import Config, read_config
 from forecaster.errors import ConfigError, DataError, StateError
 from forecaster.jobs.home import Home
+from forecaster.jobs.locks import take_lock
 from forecaster.jobs.service import POINTERS, serving_run
 from forecaster.series import Panel
 
@@ -173,17 +172,8 @@ def unfinished_folder(home: Home, key: str, *, fresh: bool) -> Iterator[Path]:
             f"{place}: no run can be written there ({error.strerror}). Set $FORECASTER_HOME to a folder of yours."
         ) from error
     with (place / f"{key}.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
-            raise StateError(
-                f"process {holder} is at this very training (runs/.unfinished/{key}). Wait for it, or stop it."
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        if holder := take_lock(lock):
+            raise StateError(f"process {holder} is at this very training (runs/.unfinished/{key}). Wait for it, or stop it.")
         folder = place / key
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)

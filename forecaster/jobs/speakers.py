@@ -5,7 +5,6 @@ since: state that was written with it goes on.
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 
 import pandas as pd
@@ -18,6 +17,7 @@ from forecaster.ingest import PanelStore
 from forecaster.jobs.champions import CHAMPIONS, needed_champions
 from forecaster.jobs.home import Home
 from forecaster.jobs.runs import Run
+from forecaster.jobs.whole import write_whole
 from forecaster.models.checkpoint import load_recurrent
 from forecaster.models.recurrent import Recurrent
 from forecaster.series import Panel
@@ -85,10 +85,7 @@ def _baseline(run: Run, home: Home, name: str, panel: Panel, *, say: Say, progre
     if not path.exists():
         say(f"fitting {name} on {len(panel):,} series")
         frame = baseline.fit(panel).to_frame()
-        path.parent.mkdir(exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        frame.to_parquet(beside, index=False)
-        os.replace(beside, path)
+        write_whole(path, lambda beside: frame.to_parquet(beside, index=False))
     try:
         fitted = baseline.from_frame(pd.read_parquet(path))
     except (OSError, ValueError) as error:

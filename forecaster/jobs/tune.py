@@ -5,7 +5,6 @@ runs/.studies/KEY/   study.sqlite (Optuna's own), scores-N.npy (the MASE of each
 KEY names settings and training part, so that the same command goes on where a search was cut off.
 """
 
-import fcntl
 import hashlib
 import json
 import re
@@ -24,6 +23,7 @@ from forecaster.config import Config, changed
 from forecaster.errors import ConfigError, DataError, StateError
 from forecaster.ingest import PanelStore
 from forecaster.jobs.home import Home
+from forecaster.jobs.locks import take_lock
 from forecaster.jobs.runs import training_key
 from forecaster.jobs.trials import Question, ask, judge, search_space
 from forecaster.models.training import Progress
@@ -193,10 +193,8 @@ def _alone(home: Home, key: str, *, fresh: bool) -> Iterator[Path]:
     except OSError as error:
         raise DataError(f"{folder}: cannot be written ({error.strerror}). Set $FORECASTER_HOME to a folder of yours.") from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StateError(f"another process is at this very search ({folder}). Wait for it, or stop it.") from None
+        if take_lock(lock):
+            raise StateError(f"another process is at this very search ({folder}). Wait for it, or stop it.")
         if fresh:
             shutil.rmtree(folder)
             folder.mkdir()
