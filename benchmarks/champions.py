@@ -1,15 +1,21 @@
 """Champions and combinations of the baselines beside each of them alone, on the test parts of M4 and Tourism.
 
     python benchmarks/champions.py [hourly weekly quarterly tourism] [--series 400] [--names naive,ses,arima] [--fits FOLDER]
+                                   [--network FOLDER]
 
 Champions are chosen on nine origins, a quarter of the horizon apart, that end before the test part, by forecasters fitted before
-the first of them; then all are fitted again on the whole training part. Series too short for that are left out. Prints one JSON
-object a group: OWA on the test part, also of combinations with other powers of the inverse losses, seen and shrunk.
+the first of them; then all are fitted again on the whole training part. Series too short for that are left out. With --network
+the default configuration is among the candidates, trained by `forecast train` on all series of the group that are long enough,
+the last three horizons held back: its judged weights take part in the choice, those of its refit speak on the test part. The
+FOLDER keeps the run. Prints one JSON object a group: OWA on the test part, also of combinations with other powers of the inverse
+losses, seen and shrunk.
 """
 
 import argparse
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +32,9 @@ from forecaster.evaluation.metrics import SCORE_QUANTILES
 from forecaster.evaluation.scores import score
 from forecaster.evaluation.shrinkage import expected_losses
 from forecaster.frequency import Frequency
+from forecaster.jobs.home import Home
+from forecaster.jobs.runs import Run
+from forecaster.models.checkpoint import load_recurrent
 from forecaster.series import Origins, Panel
 
 GROUPS = {
@@ -51,30 +60,54 @@ def read_group(data: Path, group: str, series: int) -> tuple[Panel, Panel]:
     return first, second
 
 
+def trained_network(data: Path, group: str, folder: Path) -> Run:
+    """The default configuration trained on every series of a group that is long enough; the run that the folder has of it."""
+    stem, frequency, horizon = GROUPS[group]
+    home = Home(folder / group)
+    if not (home.runs / group).exists():
+        training = pd.read_parquet(data / f"{stem}_train.parquet")
+        lengths = training.groupby("unique_id").size()
+        long_enough = lengths.index[lengths > 3 * horizon + 2 * frequency.season_length + 2]
+        home.runs.mkdir(parents=True, exist_ok=True)
+        training[training["unique_id"].isin(long_enough)].to_parquet(home.path / "training.parquet", index=False)
+        ingest = ("ingest", str(home.path / "training.parquet"), "--name", group, "--freq", frequency.alias)
+        train = ("train", "configs/default.yaml", "--panel", group, "--name", group, "--horizon", str(horizon))
+        for words in (ingest, (*train, "--set", "evaluation.origins=3")):
+            environment = {**os.environ, "FORECASTER_HOME": str(home.path)}
+            subprocess.run([sys.executable, "-m", "forecaster", *words], env=environment, check=True, stdout=sys.stderr)
+    return Run.open(str(home.runs / group), home)
+
+
 def scored(made: Backtest, panel: Panel, season_length: int) -> Leaderboard:
     some = next(iter(made.forecasts.values()))
     return rank(score(made, history=panel, actuals=actuals_matrix(some, panel), season_length=season_length))
 
 
-def measure(data: Path, group: str, series: int, names: tuple[str, ...], fits: Path | None) -> dict[str, object]:
+def measure(
+    data: Path, group: str, series: int, names: tuple[str, ...], *, fits: Path | None, folder: Path | None
+) -> dict[str, object]:
+    network = trained_network(data, group, folder) if folder else None
     training, whole = read_group(data, group, series)
     horizon, season = GROUPS[group][2], scale_season_length(training.frequency)
     ask = {"horizon": horizon, "quantiles": SCORE_QUANTILES}
     held = rolling_origins(training, 3 * horizon, horizon=horizon, stride=max(1, horizon // 4))
     config = BaselinesConfig(names=names, max_seconds_per_series=2)
     before = [baseline.fit(training.drop_last(3 * horizon)) for baseline in make_baselines(config, cache=fits)]
-    losses = paired_losses(scored(backtest(before, training, **ask, origins=held), training, season))
+    judged = [load_recurrent(network.judged_weights)] if network else []
+    losses = paired_losses(scored(backtest([*before, *judged], training, **ask, origins=held), training, season))
     table, expected = choose_champions(losses), expected_losses(losses)
     fitted = {baseline.name: baseline.fit(training) for baseline in make_baselines(config, cache=fits)}
-    both = [Champions(table, fitted), Champions(table, fitted, is_combined=True)]
+    deployed = [load_recurrent(network.deployed_weights)] if network else []
+    all_of = fitted | {one.name: one for one in deployed}
+    both = [Champions(table, all_of), Champions(table, all_of, is_combined=True)]
     origins = Origins(np.arange(len(training)), training.lengths)
-    made = backtest([*fitted.values(), *both], whole, **ask, origins=origins)
+    made = backtest([*all_of.values(), *both], whole, **ask, origins=origins)
     trusted, checked = trusted_champions(losses)  # what `forecast evaluate` chooses: gated by the later origins of the evidence
-    gated = Champions(trusted, fitted)
+    gated = Champions(trusted, all_of)
     made.forecasts["champions, gated"] = backtest([gated], whole, **ask, origins=origins).forecasts[gated.name]
     for power in POWERS:
         for kind, of in (("seen", expected.seen), ("shrunk", expected.losses)):
-            other = Champions(replace(table, weights=inverse_weights(of, power)), fitted, is_combined=True)
+            other = Champions(replace(table, weights=inverse_weights(of, power)), all_of, is_combined=True)
             said = backtest([other], whole, **ask, origins=origins).forecasts[other.name]
             made.forecasts[f"power {power} {kind}"] = said
     owa = {row.forecaster: round(row.owa, 4) for row in scored(made, whole, season).rows}
@@ -84,6 +117,7 @@ def measure(data: Path, group: str, series: int, names: tuple[str, ...], fits: P
         "group": group,
         "series": len(training),
         "fits_that_fell_back": {name: count for name, count in fallen.items() if count},
+        "network_seconds": round(network.facts.seconds) if network else None,
         "panel_best": table.forecasters[0],
         "champions": speaks,
         "pays": None if checked is None else checked.pays,
@@ -98,9 +132,12 @@ def main() -> None:
     parser.add_argument("--series", type=int, default=400)
     parser.add_argument("--names", default=NAMES)
     parser.add_argument("--fits", type=Path, help="a folder where fits are kept")
+    parser.add_argument("--network", type=Path, help="a folder where the default configuration is trained, to take part")
     given = parser.parse_args()
     for group in given.groups:
-        print(json.dumps(measure(given.data, group, given.series, tuple(given.names.split(",")), given.fits)), flush=True)
+        names = tuple(given.names.split(","))
+        found = measure(given.data, group, given.series, names, fits=given.fits, folder=given.network)
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
