@@ -8,38 +8,32 @@ it, and a step that fails costs no step that does not need it.
 import contextlib
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from forecaster.config import Config
-from forecaster.errors import ConfigError, DataError, ForecasterError
-from forecaster.frequency import Frequency
+from forecaster.errors import ConfigError, ForecasterError
 from forecaster.ingest import PanelStore
-from forecaster.jobs.deliveries import Inbox
 from forecaster.jobs.evaluate import evaluate
 from forecaster.jobs.home import Clock, Home, wall_clock
 from forecaster.jobs.journal import Journal, Record, key_of, one_night
+from forecaster.jobs.night_clock import night_of
 from forecaster.jobs.night_forecasts import publish_forecasts, score_last
+from forecaster.jobs.night_intake import Intake
 from forecaster.jobs.night_training import decide, judge_challenger, promote_challenger, train_challenger
 from forecaster.jobs.publish import drop_editions
 from forecaster.jobs.registry import prune
 from forecaster.jobs.report import report
 from forecaster.jobs.runs import Run, settings_fingerprint
-from forecaster.jobs.summary import ATTENTION, TELL, Summary, call_hooks, last_night, sum_up, write_summary
+from forecaster.jobs.summary import ATTENTION, TELL, Summary, call_hooks, sum_up, write_summary
 from forecaster.jobs.warm import warm_live
-from forecaster.jobs.whole import write_whole
 from forecaster.models.training import Progress
-from forecaster.operations.guards import KINDS, Finding, check_arrivals, worst
+from forecaster.operations.guards import KINDS
 from forecaster.series import Panel
 
-STEPS = ("ingest", "predict", "decide", "train", "evaluate", "promote", "warm", "report", "prune")
 HELD = {"hold": "a delivery is held"}
 
 
@@ -64,7 +58,7 @@ def nightly(
             raise ConfigError(f"--accept {kind!r} is no kind of finding; choose {', '.join(KINDS)}.")
     with one_night(home, panel):
         now = clock()
-        journal = Journal.open(home, panel, now.astimezone(_zone(config, home, panel)).strftime("%Y-%m-%d"))
+        journal = Journal.open(home, panel, night_of(now, panel, home, clock_zone=config.operations.clock_zone))
         night = Night(config, panel, home, journal, now, accept, say, progress)
         night.work()
         summary = sum_up(journal, now=now)
@@ -91,7 +85,7 @@ class Night:
 
     def work(self) -> None:
         """Take every step that is due; a failure is recorded, and ends what depends on it."""
-        ingested = self._take("ingest", self._ingest_key(), self._ingest)
+        ingested = self._take("ingest", self._intake.key(), self._intake.take_in)
         if ingested is not None and ingested["verdict"] == "stop":
             return
         panel = self._stored()
@@ -127,33 +121,6 @@ class Night:
 
     # -- steps -------------------------------------------------------------------------------------------------------------
 
-    def _ingest_key(self) -> str:
-        """What lies in the inbox and is not taken in; a night that took something in is not asked again for nothing."""
-        return key_of(self._inbox.listing(), self.accept, self.config.operations.guards.model_dump(mode="json"))
-
-    def _ingest(self) -> dict[str, Any]:
-        before = self._ends_before()
-        taken, found = self._inbox.take_in(
-            night=self.journal.night, scratch=self.journal.folder / "scratch", now=self._position_now, say=self.say
-        )
-        after = self._inbox.stored()
-        if after is not None:
-            guards = self.config.operations.guards.accepting(self.accept)
-            missing = check_arrivals(after, before, config=guards, due=self._due(after))
-            for finding in missing:
-                self.say(finding.told)
-            found += missing + self._clock_findings()
-        return {
-            "verdict": worst(found),
-            "files": [delivery.file for delivery in taken],
-            "rows": sum(delivery.rows for delivery in taken),
-            "left_out": sorted({name for delivery in taken for name in delivery.left_out}),
-            "findings": [asdict(finding) for finding in found],
-            "panel": after.fingerprint if after else None,
-            "series": len(after) if after else 0,
-            "positions": len(after.values) if after else 0,
-        }
-
     def _predict(self, panel: Panel, key: str) -> dict[str, Any]:
         scored = score_last(panel, self.panel, self.home)
         published = publish_forecasts(
@@ -166,7 +133,7 @@ class Night:
             now=self.now,
             say=self.say,
         )
-        now = self._position_now(panel)
+        now = self._intake.position_now(panel)
         if now is not None and (last := published["known_position"] + published["horizon"]) < now:
             label = panel.frequency.labels(np.array([last])).iloc[0]
             published["troubles"].append(f"the forecasts end at {label}, which is past: the data is late, or the horizon short")
@@ -224,48 +191,16 @@ class Night:
             self.say(f"the journal cannot be written: {full.strerror}")
 
     @property
-    def _inbox(self) -> Inbox:
-        operations = self.config.operations
-        return Inbox(self.panel, self.home, operations.deliveries, operations.guards, self.accept)
+    def _intake(self) -> Intake:
+        return Intake(self.panel, self.home, self.config.operations, self.journal, self.now, self.accept, self.say)
 
     def _stored(self) -> Panel | None:
         """The panel; where there is none, or it cannot be read, there is nothing to forecast, and that is told."""
         try:
-            if (panel := self._inbox.stored()) is not None:
-                return panel
-            raise DataError(f"panel {self.panel!r} holds nothing, and nothing was delivered. Fill the inbox.")
+            return self._intake.stored()
         except ForecasterError as error:
             self._fail("predict", error)
             return None
-
-    def _ends_before(self) -> dict[str, int]:
-        """The last position of each series when the night began, kept so that a restart knows it too."""
-        path = self.journal.folder / "before.parquet"
-        if not path.exists():
-            stored = self._inbox.stored()
-            ids, ends = (list(stored.ids), stored.ends) if stored else ([], np.zeros(0, dtype=np.int64))
-            table = pa.table({"unique_id": pa.array(ids, pa.string()), "end": pa.array(ends, pa.int64())})
-            write_whole(path, lambda beside: pq.write_table(table, beside))
-        kept = pq.read_table(path).to_pydict()
-        return dict(zip(kept["unique_id"], kept["end"], strict=True))
-
-    def _position_now(self, panel: Panel) -> int | None:
-        """The position of the present on the panel's calendar; None where it counts steps that no clock knows."""
-        return position_of(self.now, panel.frequency, clock_zone=self.config.operations.clock_zone)
-
-    def _due(self, panel: Panel) -> int | None:
-        """The last position that is over."""
-        now = self._position_now(panel)
-        return None if now is None else now - 1
-
-    def _clock_findings(self) -> list[Finding]:
-        """A clock that went back: the last night that was done is a later one."""
-        last = last_night(self.home, self.panel)
-        if last is None or last <= self.journal.night:
-            return []
-        told = f"the clock says {self.journal.night}, and the night of {last} was done before. Look at the clock."
-        self.say(told)
-        return [Finding("clock", "warn", told)]
 
 
 def _told(summary: Summary, journal: Journal, home: Home, say: Callable[[str], None]) -> Summary:
@@ -277,30 +212,3 @@ def _told(summary: Summary, journal: Journal, home: Home, say: Callable[[str], N
         say(trouble)
         return replace(summary, severity=max(summary.severity, ATTENTION), troubles=(*summary.troubles, trouble))
     return summary
-
-
-def position_of(now: datetime, frequency: Frequency, *, clock_zone: str = "UTC") -> int | None:
-    """The position of a moment on a calendar; None for numbered steps. A calendar without a zone is read in `clock_zone`.
-
-    >>> from datetime import UTC
-    >>> int(position_of(datetime(1970, 1, 2, 5, 30, tzinfo=UTC), Frequency("h")))
-    29
-    """
-    if frequency.is_numbered:
-        return None
-    moment = pd.Timestamp(now)
-    moment = moment.tz_convert(clock_zone if frequency.time_zone is None else "UTC")
-    return int(frequency.positions(pd.DatetimeIndex([moment.tz_localize(None)]))[0])
-
-
-def _zone(config: Config, home: Home, panel: str) -> ZoneInfo:
-    """The time zone that a night is named in: the panel's, else the clock's."""
-    stored, zone = PanelStore(home.panels), None
-    with contextlib.suppress(ForecasterError):  # the night itself tells what is wrong with the panel
-        zone = stored.manifest(panel).frequency.get("time_zone") if panel in stored.names() else None
-    try:
-        return ZoneInfo(zone or config.operations.clock_zone)
-    except (KeyError, ValueError, OSError):
-        raise ConfigError(
-            f"operations.clock_zone is {config.operations.clock_zone!r}; expected a time zone such as Europe/Berlin or UTC."
-        ) from None
