@@ -89,8 +89,8 @@ def _check_live(**given: object) -> None:
 
 
 def _predict_live(live: Path, home: "Home", *, only: Sequence[str], out: Path | None, json: bool, talk: "Talk") -> None:
-    from forecaster.jobs.live import forecast_live
     from forecaster.jobs.predict import write_forecast
+    from forecaster.jobs.states import forecast_live
     from forecaster.terminal import print_json
 
     forecast, speaker = forecast_live(live, home, only=only, say=talk.say)

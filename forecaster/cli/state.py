@@ -28,7 +28,7 @@ def list_states(json: Json = False) -> None:
     """Every state under state/: whose it is, how far it came, how large it is."""
     with mistakes_told():
         from forecaster.jobs.home import Home
-        from forecaster.jobs.live import states_in
+        from forecaster.jobs.states import states_in
         from forecaster.terminal import Talk, print_json, print_lines
 
         found = states_in(Home.here().states, say=Talk().say)
@@ -47,7 +47,7 @@ def inspect_state(
     """What a stream has taken in, which series lag, and what it would do at a restart; or one of its series."""
     with mistakes_told():
         from forecaster.jobs.home import Home
-        from forecaster.jobs.live import describe_series, describe_state
+        from forecaster.jobs.states import describe_series, describe_state
         from forecaster.terminal import Talk, print_json, print_lines
 
         talk, home = Talk(), Home.here()
@@ -66,7 +66,7 @@ def export_state(
     """Write a table of the live series, with their state vectors, as Parquet."""
     with mistakes_told():
         from forecaster.jobs.home import Home
-        from forecaster.jobs.live import export
+        from forecaster.jobs.states import export
         from forecaster.terminal import Talk, print_json
 
         talk = Talk()
@@ -84,7 +84,7 @@ def prune_state(
     """Forget series that have been silent for long; the stream must be stopped."""
     with mistakes_told():
         from forecaster.jobs.home import Home
-        from forecaster.jobs.live import prune
+        from forecaster.jobs.states import prune
         from forecaster.terminal import Talk, print_json
 
         talk = Talk()
