@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -140,7 +141,9 @@ def latency(folder: Path, forecaster: Recurrent, *, series: int, window: int, ti
         b'{"unique_id":"meter-%07d","ds":"%s","y":9.5}\n' % (b, stamp.encode()) for b in generator.permutation(series)[:times]
     ]
     (folder / "lines.ndjson").write_bytes(b"".join(lines))
-    source = open_source(folder / "lines.ndjson", HOURLY, committed=engine.progress.feed, max_batch=1, is_another=True)
+    source = open_source(
+        folder / "lines.ndjson", HOURLY, committed=replace(engine.progress.feed, offset=0, token=""), max_batch=1
+    )
     while True:
         began = time.perf_counter()
         arrivals = next(source, None)

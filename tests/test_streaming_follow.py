@@ -5,6 +5,7 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def append(path: Path, data: bytes) -> None:
 class Follower:
     """Follows a file in a thread; knows the positions it took in, and where it stands."""
 
-    def __init__(self, path: Path, *, committed: FeedPosition | None = None, **given: object) -> None:
+    def __init__(self, path: Path, *, committed: FeedPosition | None = None) -> None:
         self.positions: list[int] = []
         self.letters: list[str] = []
         self.feed = committed or FeedPosition()
@@ -43,7 +44,6 @@ class Follower:
             max_batch=7,
             max_latency_ms=1,
             should_stop=self._stop.is_set,
-            **given,
         )
         self._thread = threading.Thread(target=self._take_in)
         self._thread.start()
@@ -138,7 +138,9 @@ def test_a_file_that_was_rotated_away_for_good_is_missed(tmp_path):
     append(path, lines(20, 50))
     with pytest.raises(StateError, match=r"its first bytes differ, or it is shorter, and no rotated feed.ndjson.\* beside it"):
         next(open_source(path, NUMBERED, committed=follower.feed, follow=True))
-    assert Follower(path, committed=follower.feed, is_another=True).wait_for(30).stop().positions == list(range(20, 50))
+    assert Follower(path, committed=replace(follower.feed, offset=0, token="")).wait_for(30).stop().positions == list(
+        range(20, 50)
+    )
 
 
 def test_a_place_in_a_file_is_kept_while_something_is_piped_in(tmp_path):

@@ -51,7 +51,6 @@ def open_source(
     format: str | None = None,
     committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
     is_whole: bool = False,
-    is_another: bool = False,
     follow: bool = False,
     speed: float | None = None,
     max_batch: int = 4096,
@@ -61,8 +60,8 @@ def open_source(
 ) -> Iterator[Arrivals]:
     """Micro-batches of a feed: `-` for standard input, a path, `redis://HOST:PORT/STREAM`, `kafka://HOST:PORT/TOPIC`, or a panel.
 
-    The format is that of the suffix, or NDJSON. A file or a broker's stream is read on from where `committed` lies in it, or from
-    its beginning if it is known to be another one (`is_another`); what comes on a pipe is read as it comes, unless it is whole.
+    The format is that of the suffix, or NDJSON. A file or a broker's stream is read on from where `committed` lies in it; what
+    comes on a pipe is read as it comes, unless it is whole.
     With `follow`, a file or a broker's stream ends only with `should_stop`. `speed` is for panels and files of tables: how many
     times as fast as it happened; 0 or None for as fast as can be. Where times are `floored`, one between two positions counts as
     the earlier. Raises ConfigError when these do not go together; the source raises, with its first micro-batch, what its reader
@@ -75,7 +74,7 @@ def open_source(
         return replay(spec, speed=speed, committed=committed, is_whole=is_whole, max_batch=max_batch, should_stop=should_stop)
     if isinstance(spec, str) and urlsplit(spec).scheme in BROKERS:
         _refuse(f"{spec} is a broker's", speed=speed is not None, from_start=is_whole, format=format not in (None, NDJSON))
-        return _open_broker(spec, frequency, committed=committed, is_another=is_another, follow=follow, limits=limits)
+        return _open_broker(spec, frequency, committed=committed, follow=follow, limits=limits)
     form = _format_of(spec, format, SOURCE_FORMATS, flag="--format")
     if spec == STANDARD or not isinstance(spec, str | Path):
         _refuse("a pipe is read as it comes", speed=speed is not None)
@@ -102,7 +101,6 @@ def open_source(
             speed=speed,
             max_batch=max_batch,
             committed=committed,
-            is_another=is_another,
             floored=floored,
             should_stop=should_stop,
         )
@@ -110,7 +108,7 @@ def open_source(
     lines = _line_format(form, frequency)
     if not follow:
         limits["max_latency_ms"] = float("inf")  # a file makes nobody wait, and is cut alike each time
-    return read_files(path, frequency, lines, committed=committed, is_another=is_another, follow=follow, **limits)
+    return read_files(path, frequency, lines, committed=committed, follow=follow, **limits)
 
 
 def open_sink(
@@ -192,11 +190,7 @@ def _refuse(why: str, **given: bool) -> None:
 # -- brokers -----------------------------------------------------------------------------------------------------------------
 
 
-def _open_broker(
-    spec: str, frequency: Frequency, *, committed: FeedPosition, is_another: bool, follow: bool, limits: Limits
-) -> Iterator[Arrivals]:
-    if is_another:
-        committed = FeedPosition(committed.lines, committed.checksum)
+def _open_broker(spec: str, frequency: Frequency, *, committed: FeedPosition, follow: bool, limits: Limits) -> Iterator[Arrivals]:
     if spec.startswith("kafka"):
         from forecaster.streaming.kafka import read_kafka
 

@@ -112,17 +112,15 @@ def feed_files(
     path: Path,
     *,
     committed: FeedPosition,
-    is_another: bool,
     follow: bool,
     should_stop: Callable[[], bool],
 ) -> Iterator[FeedFile]:
     """The files of a feed, each from where it is to be read on; each is closed when the next one is asked for.
 
     With `follow`, files that were rotated since are read first, and the feed ends only with `should_stop`.
-    Raises StateError when the committed position lies in another file, unless that is known (`is_another`); DataError when
-    there is none.
+    Raises StateError when the committed position lies in another file, DataError when there is none.
     """
-    if not committed.token or is_another:
+    if not committed.token:
         committed = FeedPosition()
     at = _where_left(path, committed, follow=follow) if committed.token else path
     while not should_stop():

@@ -102,7 +102,6 @@ def read_files(
     max_batch: int,
     max_latency_ms: float = 0.0,
     committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
-    is_another: bool = False,
     follow: bool = False,
     floored: bool = False,
     should_stop: Callable[[], bool] = never,
@@ -111,10 +110,10 @@ def read_files(
     files that take its place.
 
     A batch is full unless the file ends, so that it is cut alike each time. Lines are counted from the first one that the
-    state took in of any file. Raises StateError when the file is another one than the state knows, unless `is_another`.
+    state took in of any file. Raises StateError when the file is another one than the state knows.
     """
     seen, dates = committed, Dates(frequency, floored=floored)
-    files = feed_files(path, committed=committed, is_another=is_another, follow=follow, should_stop=should_stop)
+    files = feed_files(path, committed=committed, follow=follow, should_stop=should_stop)
     for file in files:
         lines = LineBatches(file, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop, form=form)
         offset = file.start

@@ -34,7 +34,6 @@ def read_table(
     max_batch: int,
     speed: float | None = None,
     committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
-    is_another: bool = False,
     floored: bool = False,
     should_stop: Stop = lambda: False,
 ) -> Iterator[Arrivals]:
@@ -42,11 +41,11 @@ def read_table(
 
     Arrow comes in the order of its rows; Parquet, and anything with a `speed`, in the order of the column `arrival` where there
     is one and of ds otherwise, equals in the order of their rows. With `speed`, what happened at one moment comes that many times
-    as fast as it did. Raises StateError when the file is another one than the state knows, unless `is_another`, DataError when it
-    is no such file, or lacks a column, ConfigError when there is no pace.
+    as fast as it did. Raises StateError when the file is another one than the state knows, DataError when it is no such file, or
+    lacks a column, ConfigError when there is no pace.
     """
     with FeedFile(path) as file:
-        if is_another or not committed.token:
+        if not committed.token:
             skipped = 0
         elif file.is_it(committed):
             skipped = committed.offset
