@@ -2,7 +2,10 @@
 
 import os
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -20,6 +23,46 @@ def shard_count(series: int) -> int:
     (0, 1, 2)
     """
     return -(-series // SHARD)
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """Which snapshots a state has: of each shard, the batch that it follows, and its checksum.
+
+    The log up to the batch `dropped` is gone, and every series begun by then is in a snapshot. `generation` counts the models
+    that have had the state: the files of two never have the same name.
+    """
+
+    shards: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    dropped: int = 0
+    generation: int = 0
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> "Snapshots":
+        """What `record` gave.
+
+        >>> Snapshots.of_record(Snapshots({0: (7, 99)}, 7, 1).record())
+        Snapshots(shards={0: (7, 99)}, dropped=7, generation=1)
+        """
+        shards = {int(name): (entry[0], entry[1]) for name, entry in record.items() if name.isdigit()}
+        return cls(shards, record["dropped"], record.get("generation", 0))
+
+    def record(self) -> dict[str, Any]:
+        """The snapshots as JSON knows them."""
+        rest = {"dropped": self.dropped} | ({"generation": self.generation} if self.generation else {})
+        return rest | {str(shard): list(entry) for shard, entry in self.shards.items()}
+
+    def follows(self, shard: int) -> int:
+        """The batch that the shard's snapshot follows; one without a snapshot has nothing from before the log."""
+        return self.shards.get(shard, (self.dropped, 0))[0]
+
+    def name(self, shard: int, batch: int) -> str:
+        """The file of a shard's snapshot that follows a batch."""
+        return f"shard-{shard:05}-{batch}" + (f"-{self.generation}.bin" if self.generation else ".bin")
+
+    def names(self) -> set[str]:
+        """The files of all snapshots."""
+        return {self.name(shard, batch) for shard, (batch, _) in self.shards.items()}
 
 
 def write_shard(path: Path, series: LiveSeries, shard: int) -> int:

@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,7 +32,7 @@ from forecaster.streaming.directory import (
 )
 from forecaster.streaming.live import FeedPosition, LiveSeries, Progress
 from forecaster.streaming.log import Block, unpack
-from forecaster.streaming.shards import SHARD, read_shard, shard_count, write_shard
+from forecaster.streaming.shards import SHARD, Snapshots, read_shard, shard_count, write_shard
 from forecaster.streaming.stepping import Indices
 
 LOG_PER_SERIES = 8  # observations that wait in the log for the snapshot of their shard
@@ -56,9 +56,9 @@ class StateStore:
         self._connection: sqlite3.Connection | None = connection
         self._lock = lock
         self._is_read_only = lock is None
-        self._batch = 0
-        self._shards: dict[int, tuple[int, int]] = {}  # of each snapshot: the batch that it follows, and its checksum
-        self._dropped = 0  # the log up to this batch is gone, and every series begun by then is in a snapshot
+        self.batch = 0  # the last one that was committed
+        self.keeps_log_after: int | None = None  # a batch from which on the log is wanted, also where no snapshot needs it
+        self._snapshots = Snapshots()
         self._logged: dict[int, int] = {}  # observations in each block of the log
         self._since = 0  # observations since the last snapshot; a block without any counts for one
 
@@ -147,7 +147,8 @@ class StateStore:
             connection.execute("BEGIN")  # one view of the log and of what the snapshots are, whoever writes meanwhile
             progress = self._read_records()
             series.add([""] * progress.series, begin(progress.series))
-            for shard, (batch, checksum) in sorted(self._shards.items(), key=lambda entry: entry[1][0]):  # the next to go first
+            snapshots = self._snapshots.shards.items()
+            for shard, (batch, checksum) in sorted(snapshots, key=lambda entry: entry[1][0]):  # the next to go first
                 self._read_snapshot(series, shard, batch, checksum)
             self._replay(series, apply)
             connection.execute("COMMIT")
@@ -160,33 +161,31 @@ class StateStore:
 
     def _has_moved_on(self) -> bool:
         """Whether other snapshots are committed by now than those that were to be read."""
-        read = self._shards
+        read = self._snapshots
         with told_of(self.directory):
             self._open_connection().rollback()
             self._read_records()
-        return self._shards != read
+        return self._snapshots != read
 
     def _read_records(self) -> Progress:
         rows = dict(self._open_connection().execute("SELECT name, value FROM meta WHERE name IN ('progress', 'shards')"))
         if "progress" not in rows:
             return Progress()
         fields = unseal(self.directory, rows["progress"])
-        self._batch = fields.pop("batch")
+        self.batch = fields.pop("batch")
         if "shards" in rows:
-            shards = unseal(self.directory, rows["shards"])
-            self._dropped = shards.pop("dropped")
-            self._shards = {int(shard): (follows, checksum) for shard, (follows, checksum) in shards.items()}
+            self._snapshots = Snapshots.of_record(unseal(self.directory, rows["shards"]))
         return Progress(**{**fields, "feed": FeedPosition(**fields["feed"])})
 
     def _remove_strays(self) -> None:
         """Remove snapshots that a kill left before they were committed, or after they were replaced."""
-        committed = {self._snapshot_path(shard, batch) for shard, (batch, _) in self._shards.items()}
+        committed = self._snapshots.names()
         for path in self.directory.glob("shard-*"):
-            if path not in committed:
+            if path.name not in committed:
                 path.unlink(missing_ok=True)
 
     def _read_snapshot(self, series: LiveSeries, shard: int, batch: int, checksum: int) -> None:
-        path = self._snapshot_path(shard, batch)
+        path = self.directory / self._snapshots.name(shard, batch)
         try:
             ids = read_shard(path, series, shard, checksum)
         except FileNotFoundError:
@@ -197,23 +196,28 @@ class StateStore:
 
     def _replay(self, series: LiveSeries, apply: Apply) -> None:
         """Take in the log again: of each block, what the snapshot of its shard does not hold yet."""
-        follows = np.array([self._follows(shard) for shard in range(shard_count(len(series)))], dtype=np.int64)
-        expected = int(follows.min(initial=self._batch)) + 1
-        cursor = self._open_connection().execute("SELECT batch, block FROM log WHERE batch >= ? ORDER BY batch", (expected,))
-        for batch, data in cursor:
-            try:
-                block = unpack(data)
-            except ValueError:
-                raise damaged(self.directory, f"has a damaged block {batch} in its log") from None
-            if batch != expected or block.batch != batch:
-                raise damaged(self.directory, f"lacks block {expected} of its log")
+        follows = np.array([self._snapshots.follows(shard) for shard in range(shard_count(len(series)))], dtype=np.int64)
+        for block in self.blocks_after(int(follows.min(initial=self.batch)), upto=self.batch):
             series.ids[block.first_slot : block.first_slot + len(block.ids)] = block.ids
-            is_new = follows[block.slots // SHARD] < batch
+            is_new = follows[block.slots // SHARD] < block.batch
             apply(series, block.slots[is_new], block.positions[is_new], block.values[is_new])
-            self._logged[batch] = len(block.slots)
-            expected += 1
-        if expected != self._batch + 1:
-            raise damaged(self.directory, f"lacks block {expected} of its log")
+            self._logged[block.batch] = len(block.slots)
+
+    def blocks_after(self, batch: int, *, upto: int | None = None) -> Iterator[Block]:
+        """The log from after a batch to its end, or to the batch that is named; raises StateError where it has a hole."""
+        cursor = self._open_connection().execute("SELECT batch, block FROM log WHERE batch > ? ORDER BY batch", (batch,))
+        with told_of(self.directory):
+            for number, data in cursor:
+                try:
+                    block = unpack(data)
+                except ValueError:
+                    raise damaged(self.directory, f"has a damaged block {number} in its log") from None
+                batch += 1
+                if number != batch or block.batch != batch:
+                    raise damaged(self.directory, f"lacks block {batch} of its log")
+                yield block
+        if upto is not None and batch != upto:
+            raise damaged(self.directory, f"lacks block {batch + 1} of its log")
 
     # -- writing ---------------------------------------------------------------------------------------------------------
 
@@ -229,18 +233,21 @@ class StateStore:
     ) -> None:
         """Write the accepted observations [N] and the progress, all or nothing; then, if it is time, a snapshot of one shard.
 
-        `new` are the ids that came with them, the last ones of `series`. Raises StateError, and closes, when the disk refuses.
+        `new` are the ids that came with them, the last ones of `series`. Raises StateError, and closes, when the disk refuses:
+        nothing of them is then kept, or all of it where it refused the snapshot, and says so.
         """
-        block = Block(self._batch + 1, len(series) - len(new), new, slots, positions, values)
+        block = Block(self.batch + 1, len(series) - len(new), new, slots, positions, values)
         with self._transaction() as connection:
-            connection.execute("INSERT INTO log VALUES (?, ?)", (block.batch, block.pack()))
-            self._write_record(connection, "progress", asdict(progress) | {"batch": block.batch})
-        self._batch = block.batch
+            self._write_block(connection, block, progress)
+        self.batch = block.batch
         self._logged[block.batch] = len(slots)
         self._since += max(len(slots), 1)
         if self._since >= max(LOG_PER_SERIES * min(len(series), SHARD), LEAST_LOG):
             shards = range(shard_count(len(series)))
-            self.snapshot(series, [min(shards, key=self._follows)] if shards else [])
+            try:
+                self.snapshot(series, [min(shards, key=self._snapshots.follows)] if shards else [])
+            except StateError as error:
+                raise StateError(f"{error} That was a snapshot: what came last is committed as well.") from error
 
     def snapshot(
         self,
@@ -256,36 +263,30 @@ class StateStore:
         that there is from now on. Raises StateError, and closes, when the disk refuses; what was committed before stands.
         """
         shards = range(shard_count(len(series))) if shards is None else shards
-        batch = self._batch + (progress is not None)
-        written = {} if is_all else dict(self._shards)
+        batch = self.batch + (progress is not None)
+        before = self._snapshots
+        written = {} if is_all else dict(before.shards)
         with self._transaction() as connection:
             for shard in shards:
-                written[shard] = (batch, write_shard(self._snapshot_path(shard, batch), series, shard))
+                written[shard] = (batch, write_shard(self.directory / before.name(shard, batch), series, shard))
             sync_directory(self.directory)
-            nothing = (self._dropped, 0)
-            dropped = min((written.get(shard, nothing)[0] for shard in range(shard_count(len(series)))), default=batch)
-            self._write_record(connection, "shards", {"dropped": dropped} | {str(shard): row for shard, row in written.items()})
+            follows = replace(before, shards=written).follows
+            dropped = min((follows(shard) for shard in range(shard_count(len(series)))), default=batch)
+            after = replace(before, shards=written, dropped=dropped)
+            self._write_record(connection, "shards", after.record())
             if progress is not None:
-                connection.execute("INSERT INTO log VALUES (?, ?)", (batch, _nothing(batch, len(series)).pack()))
-                self._write_record(connection, "progress", asdict(progress) | {"batch": batch})
-            connection.execute("DELETE FROM log WHERE batch <= ?", (dropped,))
-        gone = {self._snapshot_path(shard, entry[0]) for shard, entry in self._shards.items()}
-        self._shards, self._batch, self._dropped, self._since = written, batch, dropped, 0
+                self._write_block(connection, _nothing(batch, len(series)), progress)
+            kept = dropped if self.keeps_log_after is None else min(dropped, self.keeps_log_after)
+            connection.execute("DELETE FROM log WHERE batch <= ?", (kept,))
+        self._snapshots, self.batch, self._since = after, batch, 0
         self._logged = {logged: count for logged, count in self._logged.items() if logged > dropped}
-        for path in gone - {self._snapshot_path(shard, entry[0]) for shard, entry in written.items()}:
-            path.unlink(missing_ok=True)
+        for name in before.names() - after.names():
+            (self.directory / name).unlink(missing_ok=True)
 
     @property
     def logged(self) -> int:
         """Observations that a restart would have to take in again, at least."""
         return sum(self._logged.values())
-
-    def _follows(self, shard: int) -> int:
-        """The batch that the shard's snapshot follows; one without a snapshot has nothing from before the log."""
-        return self._shards.get(shard, (self._dropped, 0))[0]
-
-    def _snapshot_path(self, shard: int, batch: int) -> Path:
-        return self.directory / f"shard-{shard:05}-{batch}.bin"
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -298,6 +299,10 @@ class StateStore:
         except BaseException:
             self.close()  # which rolls back
             raise
+
+    def _write_block(self, connection: sqlite3.Connection, block: Block, progress: Progress) -> None:
+        connection.execute("INSERT INTO log VALUES (?, ?)", (block.batch, block.pack()))
+        self._write_record(connection, "progress", asdict(progress) | {"batch": block.batch})
 
     def _write_record(self, connection: sqlite3.Connection, name: str, fields: dict[str, Any]) -> None:
         connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, seal(fields)))
