@@ -17,10 +17,12 @@ from test_streaming_steppers import HOURLY, NUMBERED, Smoothing
 from forecaster.errors import StateError
 from forecaster.frequency import Frequency
 from forecaster.streaming.arrivals import LONGEST_LINE
+from forecaster.streaming.edges import open_source
 from forecaster.streaming.engine import Engine
+from forecaster.streaming.intake import Intake
+from forecaster.streaming.lines import JsonLines, LineBatches
 from forecaster.streaming.live import LiveSeries
 from forecaster.streaming.sinks import NdjsonSink
-from forecaster.streaming.sources import LineBatches, read_ndjson
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.stream import stream_forecasts
 
@@ -32,7 +34,8 @@ def open_store(directory: Path, frequency: Frequency = NUMBERED) -> StateStore:
 
 
 def batches(stream, *, max_batch: int = 3, max_latency_ms: float = 20, should_stop=lambda: False) -> LineBatches:
-    return LineBatches(stream, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop)
+    intake = Intake(max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop)
+    return LineBatches(stream, JsonLines(), intake)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------------
@@ -69,7 +72,7 @@ def test_a_stop_is_noticed_while_the_feed_is_silent_and_what_was_read_is_drained
 
 
 def test_a_line_without_an_end_does_not_fill_the_memory():
-    source = read_ndjson(io.BytesIO(b"x" * (5 * LONGEST_LINE) + b"\n" + b'{"unique_id": "a", "ds": 1}\n'), NUMBERED, max_batch=10)
+    source = open_source(io.BytesIO(b"x" * (5 * LONGEST_LINE) + b"\n" + b'{"unique_id": "a", "ds": 1}\n'), NUMBERED, max_batch=10)
     arrivals = list(source)
     (letter,) = [letter for batch in arrivals for letter in batch.rejected]
     assert "longer than 1,000,000 bytes" in letter.reason
@@ -87,7 +90,7 @@ def test_a_reader_that_leaves_ends_the_stream_after_the_commit(tmp_path):
     writer = open(write_end, "wb")  # noqa: SIM115 - closed below, when its reader is gone
     with open_store(tmp_path) as store, contextlib.closing(writer):
         engine = Engine(Smoothing(), NUMBERED, store)
-        summary = stream_forecasts(read_ndjson(io.BytesIO(feed), NUMBERED, max_batch=5), engine, NdjsonSink(writer, NUMBERED))
+        summary = stream_forecasts(open_source(io.BytesIO(feed), NUMBERED, max_batch=5), engine, NdjsonSink(writer, NUMBERED))
         assert summary.reader_left
         assert summary.counts["unknown"] + summary.counts["next"] == engine.progress.feed.lines == 5
     with open_store(tmp_path) as store:
@@ -99,11 +102,11 @@ def test_forecasts_that_the_disk_refuses_end_the_stream_with_one_sentence(tmp_pa
     with open("/dev/full", "wb") as full, open_store(tmp_path) as store:
         engine = Engine(Smoothing(), NUMBERED, store)
         with pytest.raises(StateError, match="forecasts cannot be written"):
-            stream_forecasts(read_ndjson(feed, NUMBERED, max_batch=5), engine, NdjsonSink(full, NUMBERED))
+            stream_forecasts(open_source(feed, NUMBERED, max_batch=5), engine, NdjsonSink(full, NUMBERED))
 
 
 def test_an_engine_that_failed_goes_no_further(tmp_path):
-    batches = [next(read_ndjson(io.BytesIO(b"{\n"), NUMBERED, max_batch=5)) for _ in range(2)]
+    batches = [next(open_source(io.BytesIO(b"{\n"), NUMBERED, max_batch=5)) for _ in range(2)]
     with open_store(tmp_path) as store:
         engine = Engine(Smoothing(), NUMBERED, store)
         (tmp_path / "dead_letters.ndjson").mkdir()
@@ -115,7 +118,7 @@ def test_an_engine_that_failed_goes_no_further(tmp_path):
 
 
 def test_a_stream_needs_no_torch():
-    script = "import sys, forecaster.streaming.stream, forecaster.streaming.sources; sys.exit('torch' in sys.modules)"
+    script = "import sys, forecaster.streaming.stream, forecaster.streaming.edges; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
@@ -173,7 +176,7 @@ def test_a_stream_killed_again_and_again_ends_where_an_unbroken_one_does(tmp_pat
     feed = hourly_feed()
     with open_store(tmp_path / "unbroken", HOURLY) as store:
         engine, out = Engine(Smoothing(), HOURLY, store), io.BytesIO()
-        stream_forecasts(read_ndjson(io.BytesIO(feed), HOURLY, max_batch=1000), engine, NdjsonSink(out, HOURLY))
+        stream_forecasts(open_source(io.BytesIO(feed), HOURLY, max_batch=1000), engine, NdjsonSink(out, HOURLY))
         expected, progress = engine.series, engine.progress
     written = [stream_in_a_child(tmp_path / "killed", feed, kill_after=lines) for lines in (1, 150, 420, None)]
     with open_store(tmp_path / "killed", HOURLY) as store:

@@ -17,10 +17,10 @@ from forecaster.frequency import Frequency
 from forecaster.series import Panel
 from forecaster.streaming.accounts import FORECASTS, MISSING, NOT_FINITE
 from forecaster.streaming.arrivals import CodedIds, read_arrivals
+from forecaster.streaming.edges import open_source
 from forecaster.streaming.engine import Engine
 from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.sinks import NdjsonSink
-from forecaster.streaming.sources import read_ndjson, replay
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.stream import stream_forecasts
 
@@ -42,7 +42,7 @@ def stream(directory: Path, feed: bytes, *, stepper=None, frequency=NUMBERED, is
     out = io.BytesIO()
     with open_store(directory, stepper, frequency, window) as store:
         engine = Engine(stepper, frequency, store, config)
-        source = read_ndjson(
+        source = open_source(
             io.BytesIO(feed), frequency, max_batch=config.max_batch, committed=engine.progress.feed, is_whole=is_whole
         )
         summary = stream_forecasts(source, engine, NdjsonSink(out, frequency))
@@ -386,16 +386,16 @@ def test_a_panel_of_another_frequency_warms_nothing(tmp_path):
         Engine(Smoothing(), NUMBERED, store).warm(some_panel(frequency=HOURLY))
 
 
-@pytest.mark.parametrize("max_batch", [None, 4, 1000])
+@pytest.mark.parametrize("max_batch", [1, 4, 1000])
 def test_a_replayed_panel_is_the_feed_of_its_values(tmp_path, max_batch):
     panel = some_panel()
     fed, series, _ = stream(tmp_path / "fed", feed_of(panel, missing=True))
     out = io.BytesIO()
     with open_store(tmp_path / "replayed", Smoothing()) as store:
         engine = Engine(Smoothing(), NUMBERED, store)
-        batches = list(replay(panel, max_batch=max_batch))
+        batches = list(open_source(panel, NUMBERED, max_batch=max_batch))
         stream_forecasts(batches[:3], engine, NdjsonSink(out, NUMBERED))
-        rest = replay(panel, max_batch=max_batch, committed=engine.progress.feed, is_whole=True)
+        rest = open_source(panel, NUMBERED, max_batch=max_batch, committed=engine.progress.feed, is_whole=True)
         stream_forecasts(rest, engine, NdjsonSink(out, NUMBERED))
         assert engine.progress.counts[MISSING] == 6
         assert engine.progress.counts[FORECASTS] == 60
@@ -404,32 +404,25 @@ def test_a_replayed_panel_is_the_feed_of_its_values(tmp_path, max_batch):
     assert kept(tmp_path / "replayed", Smoothing()) == series
 
 
-def test_a_replay_begins_where_it_is_told(tmp_path):
-    batches = list(replay(some_panel(), 25))
-    assert [batch.positions.tolist() for batch in batches] == [[25], [26], [27]]
-    assert list(batches[0].ids) == ["b"]
-    assert orjson.loads(batches[0].original(0))["unique_id"] == "b"
-
-
 def test_another_panel_is_not_taken_for_the_whole_one(tmp_path):
     with open_store(tmp_path, Smoothing()) as store:
         engine = Engine(Smoothing(), NUMBERED, store)
-        stream_forecasts(replay(some_panel()), engine, NdjsonSink(io.BytesIO(), NUMBERED))
+        stream_forecasts(open_source(some_panel(), NUMBERED), engine, NdjsonSink(io.BytesIO(), NUMBERED))
         with pytest.raises(StateError, match="not those that the state took in"):
-            next(replay(some_panel(seed=4), committed=engine.progress.feed, is_whole=True))
+            next(open_source(some_panel(seed=4), NUMBERED, committed=engine.progress.feed, is_whole=True))
 
 
 def test_ids_that_come_as_codes_are_the_series_that_their_names_say(tmp_path):
     panel = some_panel()
     with open_store(tmp_path / "coded", Smoothing()) as store:
         engine = Engine(Smoothing(), NUMBERED, store)
-        for batch in replay(panel, max_batch=7):
+        for batch in open_source(panel, NUMBERED, max_batch=7):
             assert isinstance(batch.ids, CodedIds)
             engine.advance(batch)
             engine.advance(read_arrivals([line(f"x{len(batch)}", 1, 1.0)], NUMBERED, first_line=1, feed=batch.feed))
     with open_store(tmp_path / "named", Smoothing()) as store:
         engine = Engine(Smoothing(), NUMBERED, store)
-        for batch in replay(panel, max_batch=7):
+        for batch in open_source(panel, NUMBERED, max_batch=7):
             engine.advance(replace(batch, ids=list(batch.ids)))
             engine.advance(read_arrivals([line(f"x{len(batch)}", 1, 1.0)], NUMBERED, first_line=1, feed=batch.feed))
     assert kept(tmp_path / "coded", Smoothing()) == kept(tmp_path / "named", Smoothing())

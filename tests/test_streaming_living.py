@@ -9,11 +9,11 @@ from test_streaming_engine import dead_letters, feed_of, kept, line, open_store,
 from test_streaming_steppers import HOURLY, NUMBERED, SeasonalRing, Smoothing
 
 from forecaster.streaming.arrivals import read_arrivals
+from forecaster.streaming.edges import open_source
 from forecaster.streaming.engine import Engine
 from forecaster.streaming.live import FeedPosition
 from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.sinks import NdjsonSink
-from forecaster.streaming.sources import read_ndjson
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.stream import stream_forecasts
 from forecaster.streaming.vitals import Pulse, Vitals, vitals
@@ -45,7 +45,7 @@ def test_a_follower_believes_the_stream_where_its_history_differs(tmp_path):
         old = Engine(Smoothing(), NUMBERED, store)
         with open_store(tmp_path / "new", Smoothing(), window=WINDOW) as beside:
             new = Engine(Smoothing(), NUMBERED, beside)
-            stream_forecasts(read_ndjson(io.BytesIO(feed), NUMBERED, max_batch=5), new, NdjsonSink(io.BytesIO(), NUMBERED))
+            stream_forecasts(open_source(io.BytesIO(feed), NUMBERED, max_batch=5), new, NdjsonSink(io.BytesIO(), NUMBERED))
             new.adopt(old.series, old.progress)
     assert kept(tmp_path / "new", Smoothing(), window=WINDOW) == kept(tmp_path / "old", Smoothing(), window=WINDOW)
 
@@ -119,7 +119,7 @@ def test_a_pulse_is_told_no_more_often_than_was_asked(tmp_path, seconds, expecte
     told: list[Vitals] = []
     with open_store(tmp_path, Smoothing()) as store:
         engine = Engine(Smoothing(), NUMBERED, store)
-        source = read_ndjson(io.BytesIO(b"".join(line("a", ds, 1.0) for ds in range(3))), NUMBERED, max_batch=1)
+        source = open_source(io.BytesIO(b"".join(line("a", ds, 1.0) for ds in range(3))), NUMBERED, max_batch=1)
         pulse = Pulse(told.append, seconds=seconds, coverage=lambda state: {"0.8": float(np.isfinite(state).all())})
         stream_forecasts(source, engine, NdjsonSink(io.BytesIO(), NUMBERED), pulse=pulse)
     assert [found.lines for found in told] == expected

@@ -10,10 +10,10 @@ import pytest
 from forecaster.forecast import State
 from forecaster.frequency import Frequency, Positions
 from forecaster.series import Values
+from forecaster.streaming.edges import open_source
 from forecaster.streaming.engine import Engine
 from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.sinks import NdjsonSink
-from forecaster.streaming.sources import read_ndjson
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.stream import stream_forecasts
 
@@ -91,7 +91,7 @@ def main(directory: str, max_batch: str) -> None:
     config = StreamingConfig(max_batch=int(max_batch), max_latency_ms=1)
     with StateStore.open(Path(directory), fingerprint="smoothing-0.3", frequency=HOURLY, state_size=3) as store:
         engine = Engine(Smoothing(), HOURLY, store, config)
-        source = read_ndjson(sys.stdin.buffer, HOURLY, max_batch=config.max_batch, committed=engine.progress.feed, is_whole=True)
+        source = open_source(sys.stdin.buffer, HOURLY, max_batch=config.max_batch, committed=engine.progress.feed, is_whole=True)
         summary = stream_forecasts(source, engine, NdjsonSink(sys.stdout.buffer, HOURLY))
     sys.stderr.write("\n".join(summary.lines()))
 

@@ -11,6 +11,7 @@ from forecaster.frequency import Frequency
 from forecaster.streaming.arrivals import Arrivals, nothing
 from forecaster.streaming.arrivals_arrow import ArrowRows
 from forecaster.streaming.committed import begin_at, check_end, check_passed
+from forecaster.streaming.intake import Intake
 from forecaster.streaming.lateness import Arrival, DeadLetter
 from forecaster.streaming.lines import POLL_SECONDS, StreamBytes
 from forecaster.streaming.live import FeedPosition
@@ -65,34 +66,23 @@ class PatientBytes:
         """Nothing: whoever opened the stream closes it."""
 
 
-def read_arrow(
-    stream: BinaryIO,
-    frequency: Frequency,
-    *,
-    max_batch: int,
-    max_latency_ms: float = 0.0,
-    committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
-    is_whole: bool = False,
-    floored: bool = False,
-    should_stop: Stop = lambda: False,
-) -> Iterator[Arrivals]:
-    """Micro-batches of at most `max_batch` rows of an Arrow IPC stream, each yielded `max_latency_ms` after its first row came.
+def read_arrow(stream: BinaryIO, frequency: Frequency, intake: Intake, *, is_whole: bool = False) -> Iterator[Arrivals]:
+    """Micro-batches of the rows of an Arrow IPC stream.
 
-    A whole feed is passed over up to `committed`; StateError is raised when those rows are not the ones that were taken in. A
-    record batch that is cut off or damaged becomes a dead letter, and ends the feed. Raises DataError when the stream is none of
-    Arrow's, or lacks a column.
+    A whole feed is passed over up to what was committed; StateError is raised when those rows are not the ones that were taken
+    in. A record batch that is cut off or damaged becomes a dead letter, and ends the feed. Raises DataError when the stream is
+    none of Arrow's, or lacks a column.
     """
-    source = PatientBytes(stream, should_stop=should_stop)
+    committed, source = intake.committed, PatientBytes(stream, should_stop=intake.should_stop)
     try:
         reader = _open(source)
     except _StoppedError:
         return
     except DAMAGES as error:
         raise no_arrow("the feed", error) from error
-    rows, seen, row = ArrowRows(reader.schema, frequency, floored=floored), begin_at(committed, is_whole=is_whole), 1
-    batches = _as_they_come(reader, source, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop)
+    rows, seen, row = ArrowRows(reader.schema, frequency, floored=intake.floored), begin_at(committed, is_whole=is_whole), 1
     try:
-        for batch in batches:
+        for batch in _as_they_come(reader, source, intake):
             passed = min(max(committed.lines - seen.lines, 0), len(batch))
             if passed:
                 seen = rows.read(batch.slice(0, passed), first_line=row, feed=seen).feed
@@ -105,21 +95,19 @@ def read_arrow(
     except (*DAMAGES, _StoppedError) as error:
         yield ends_within(row, seen, error)
         return
-    if not should_stop():
+    if not intake.should_stop():
         check_end(seen, committed)
 
 
-def _as_they_come(
-    reader: pa.RecordBatchReader, source: PatientBytes, *, max_batch: int, max_latency_ms: float, should_stop: Stop
-) -> Batches:
+def _as_they_come(reader: pa.RecordBatchReader, source: PatientBytes, intake: Intake) -> Batches:
     """Record batches cut and joined to at most `max_batch` rows; none waits for long. What came before a fault comes first."""
-    pending, schema, deadline = Pending(max_batch), reader.schema, 0.0
+    pending, schema, deadline = Pending(intake.max_batch), reader.schema, 0.0
     fault: BaseException | None = None
-    while fault is None and not should_stop():
+    while fault is None and not intake.should_stop():
         wait = max(0.0, deadline - time.monotonic()) if pending.rows else POLL_SECONDS
         if source.feed.wait(min(wait, POLL_SECONDS)):
             if not pending.rows:
-                deadline = time.monotonic() + max_latency_ms / 1000
+                deadline = time.monotonic() + intake.max_latency_ms / 1000
             try:
                 pending.add(reader.read_next_batch())
             except StopIteration:  # another stream may follow

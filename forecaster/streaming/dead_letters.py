@@ -3,7 +3,7 @@
 import base64
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import orjson
@@ -13,9 +13,9 @@ from forecaster.frequency import Frequency
 from forecaster.streaming.arrivals import Arrivals, Fields, place, read_json, take_carefully
 from forecaster.streaming.arrivals_csv import COLUMNS, CsvRows
 from forecaster.streaming.dates import Dates, Unreadable, shown
+from forecaster.streaming.intake import Intake
 from forecaster.streaming.lateness import DeadLetter
-from forecaster.streaming.lines import LineBatches
-from forecaster.streaming.live import FeedPosition
+from forecaster.streaming.lines import JsonLines, LineBatches
 
 
 class DeadLetters:
@@ -85,15 +85,7 @@ def read_letter(line: bytes) -> bytes | Unreadable:
     return Unreadable(f"the line is {shown(fields)}; expected a dead letter with its original. Mend the line.")
 
 
-def read_dead_letters(
-    path: Path,
-    frequency: Frequency,
-    *,
-    max_batch: int,
-    committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
-    floored: bool = False,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Arrivals]:
+def read_dead_letters(path: Path, frequency: Frequency, intake: Intake) -> Iterator[Arrivals]:
     """The originals in a dead letters file, mended or not, as observations; lines count those of that file, as it is now.
 
     Where the feed stands does not change: what was replayed before is a duplicate. Originals that are not JSON are read as CSV in
@@ -105,9 +97,8 @@ def read_dead_letters(
         raise DataError(f"the dead letters {path} cannot be read ({error.strerror}). Name a file that is there.") from error
     rows = CsvRows(is_numbered=frequency.is_numbered)
     rows.begin(",".join(COLUMNS).encode())
-    dates, first_line = Dates(frequency, floored=floored), 1
-    lines = LineBatches(io.BytesIO(data), max_batch=max_batch, max_latency_ms=0, should_stop=should_stop)
-    for batch in lines:
+    dates, first_line = Dates(frequency, floored=intake.floored), 1
+    for batch in LineBatches(io.BytesIO(data), JsonLines(), intake):
         originals, faults = _originals(batch)
         fields = Fields([], [], [], [], [])
 
@@ -117,7 +108,7 @@ def read_dead_letters(
             return read_json(original) if original.lstrip().startswith(b"{") else rows.read_row(original)
 
         take_carefully(originals, fields, read, first=0, first_line=first_line)
-        yield place(fields, originals, dates, first_line=first_line, feed=committed)
+        yield place(fields, originals, dates, first_line=first_line, feed=intake.committed)
         first_line += len(batch)
 
 

@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, TypedDict
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from forecaster.errors import ConfigError, DataError, StateError
@@ -13,12 +14,14 @@ from forecaster.streaming.arrivals import Arrivals
 from forecaster.streaming.arrivals_csv import CsvRows
 from forecaster.streaming.arrow_streams import read_arrow
 from forecaster.streaming.dead_letters import read_dead_letters
+from forecaster.streaming.intake import Intake, never
+from forecaster.streaming.lines import JsonLines, LineFormat
 from forecaster.streaming.live import FeedPosition
 from forecaster.streaming.outputs import Output, OutputFile, OutputStream, output_of
 from forecaster.streaming.replay import replay
 from forecaster.streaming.sinks import CsvSink, LiveSink, NdjsonSink
 from forecaster.streaming.sinks_arrow import ArrowSink
-from forecaster.streaming.sources import JsonLines, LineFormat, never, read_files, read_lines
+from forecaster.streaming.sources import read_files, read_lines
 from forecaster.streaming.tables import read_table
 
 NDJSON, CSV, ARROW, PARQUET, LETTERS = "ndjson", "csv", "arrow", "parquet", "dead_letters"
@@ -33,15 +36,6 @@ SINK_FORMATS = (NDJSON, CSV, ARROW)
 SINKS: dict[str, Callable[[Output, Frequency], LiveSink]] = {NDJSON: NdjsonSink, CSV: CsvSink, ARROW: ArrowSink}
 BROKERS = ("redis", "rediss", "kafka")
 STANDARD = "-"
-
-
-class Limits(TypedDict):
-    """How a feed is read and cut into micro-batches, and when it ends."""
-
-    max_batch: int
-    max_latency_ms: float
-    floored: bool
-    should_stop: Callable[[], bool]
 
 
 def open_source(
@@ -68,47 +62,36 @@ def open_source(
     raises.
     """
     speed = speed or None
-    limits = Limits(max_batch=max_batch, max_latency_ms=max_latency_ms, floored=floored, should_stop=should_stop)
+    intake = Intake(committed, max_batch, max_latency_ms, floored, should_stop)
     if isinstance(spec, Panel):
         _refuse("a panel is replayed", follow=follow, format=format is not None)
-        return replay(spec, speed=speed, committed=committed, is_whole=is_whole, max_batch=max_batch, should_stop=should_stop)
+        return replay(spec, intake, speed=speed, is_whole=is_whole)
     if isinstance(spec, str) and urlsplit(spec).scheme in BROKERS:
         _refuse(f"{spec} is a broker's", speed=speed is not None, from_start=is_whole, format=format not in (None, NDJSON))
-        return _open_broker(spec, frequency, committed=committed, follow=follow, limits=limits)
+        return _open_broker(spec, frequency, intake, follow=follow)
     form = _format_of(spec, format, SOURCE_FORMATS, flag="--format")
     if spec == STANDARD or not isinstance(spec, str | Path):
         _refuse("a pipe is read as it comes", speed=speed is not None)
         stream = sys.stdin.buffer if isinstance(spec, str | Path) else spec
-        return _read_stream(stream, frequency, form, committed=committed, is_whole=is_whole, limits=limits)
+        return _read_stream(stream, frequency, form, intake, is_whole=is_whole)
     path = Path(spec)
     if _is_pipe(path):
         _refuse("a pipe is read as it comes", speed=speed is not None)
-        return _read_stream(path, frequency, form, committed=committed, is_whole=is_whole, limits=limits)
+        return _read_stream(path, frequency, form, intake, is_whole=is_whole)
     if is_whole and form in (NDJSON, CSV, ARROW):
         _refuse("a file with --from-start is read once", speed=speed is not None, follow=follow)
-        return _read_stream(path, frequency, form, committed=committed, is_whole=True, limits=limits)
+        return _read_stream(path, frequency, form, intake, is_whole=True)
     if form == LETTERS:
         _refuse("dead letters are read once", speed=speed is not None, follow=follow)
-        return read_dead_letters(
-            path, frequency, max_batch=max_batch, committed=committed, floored=floored, should_stop=should_stop
-        )
+        return read_dead_letters(path, frequency, intake)
     if form in (ARROW, PARQUET):
         _refuse(f"{path} is a table", follow=follow)
-        return read_table(
-            path,
-            frequency,
-            is_parquet=form == PARQUET,
-            speed=speed,
-            max_batch=max_batch,
-            committed=committed,
-            floored=floored,
-            should_stop=should_stop,
-        )
+        return read_table(path, frequency, intake, is_parquet=form == PARQUET, speed=speed)
     _refuse(f"{path} holds lines", speed=speed is not None)
     lines = _line_format(form, frequency)
     if not follow:
-        limits["max_latency_ms"] = float("inf")  # a file makes nobody wait, and is cut alike each time
-    return read_files(path, frequency, lines, committed=committed, follow=follow, **limits)
+        intake = replace(intake, max_latency_ms=float("inf"))  # a file makes nobody wait, and is cut alike each time
+    return read_files(path, frequency, lines, intake, follow=follow)
 
 
 def open_sink(
@@ -149,22 +132,21 @@ def _is_pipe(path: Path) -> bool:
 
 
 def _read_stream(
-    source: BinaryIO | Path, frequency: Frequency, form: str, *, committed: FeedPosition, is_whole: bool, limits: Limits
+    source: BinaryIO | Path, frequency: Frequency, form: str, intake: Intake, *, is_whole: bool
 ) -> Iterator[Arrivals]:
     if isinstance(source, Path):
         try:
             with source.open("rb") as stream:
-                yield from _read_stream(stream, frequency, form, committed=committed, is_whole=is_whole, limits=limits)
+                yield from _read_stream(stream, frequency, form, intake, is_whole=is_whole)
         except OSError as error:
             raise DataError(f"the feed {source} cannot be read ({error.strerror}). Name a file that is there.") from error
         return
     if form == ARROW:
-        yield from read_arrow(source, frequency, committed=committed, is_whole=is_whole, **limits)
+        yield from read_arrow(source, frequency, intake, is_whole=is_whole)
         return
     if form not in (NDJSON, CSV):
         raise ConfigError(f"--format {form} needs a file, and this is a pipe. Name the file.")
-    lines = _line_format(form, frequency)
-    yield from read_lines(source, frequency, lines, committed=committed, is_whole=is_whole, **limits)
+    yield from read_lines(source, frequency, _line_format(form, frequency), intake, is_whole=is_whole)
 
 
 def _line_format(form: str, frequency: Frequency) -> LineFormat:
@@ -190,14 +172,14 @@ def _refuse(why: str, **given: bool) -> None:
 # -- brokers -----------------------------------------------------------------------------------------------------------------
 
 
-def _open_broker(spec: str, frequency: Frequency, *, committed: FeedPosition, follow: bool, limits: Limits) -> Iterator[Arrivals]:
+def _open_broker(spec: str, frequency: Frequency, intake: Intake, *, follow: bool) -> Iterator[Arrivals]:
     if spec.startswith("kafka"):
         from forecaster.streaming.kafka import read_kafka
 
-        return read_kafka(spec, frequency, committed=committed, follow=follow, **limits)
+        return read_kafka(spec, frequency, intake, follow=follow)
     from forecaster.streaming.redis_streams import read_redis
 
-    return read_redis(spec, frequency, committed=committed, follow=follow, **limits)
+    return read_redis(spec, frequency, intake, follow=follow)
 
 
 def _open_broker_sink(spec: str, frequency: Frequency, *, committed: int) -> LiveSink:

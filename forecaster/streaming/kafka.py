@@ -6,7 +6,7 @@ the next offset of every partition.
 
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -16,6 +16,7 @@ from forecaster.errors import ConfigError, DataError, StateError
 from forecaster.frequency import Frequency
 from forecaster.streaming.arrivals import Arrivals, place, read_json_lines
 from forecaster.streaming.dates import Dates
+from forecaster.streaming.intake import Intake
 from forecaster.streaming.labels import Labels
 from forecaster.streaming.lines import POLL_SECONDS, joined
 from forecaster.streaming.live import FeedPosition, LiveForecast
@@ -28,30 +29,20 @@ MOST_REPEATED = 1_000_000  # forecasts of one micro-batch, at most: no other is 
 SETTINGS = {"client.id": "forecaster", "log_level": 0}
 
 
-def read_kafka(
-    spec: str,
-    frequency: Frequency,
-    *,
-    max_batch: int,
-    max_latency_ms: float = 0.0,
-    committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
-    follow: bool = True,
-    floored: bool = False,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Arrivals]:
-    """Micro-batches of at most `max_batch` messages of `kafka://HOST:PORT/TOPIC`, each partition from where it was committed.
+def read_kafka(spec: str, frequency: Frequency, intake: Intake, *, follow: bool = True) -> Iterator[Arrivals]:
+    """Micro-batches of the messages of `kafka://HOST:PORT/TOPIC`, each partition from where it was committed.
 
     Without `follow`, it ends with the last messages there are. Lines count messages. Raises StateError when the state took in
     another feed or messages that were not taken in are gone, DataError when the broker cannot be asked.
     """
     kafka, servers, topic = _address(spec)
-    offsets = committed_offsets(committed, topic)
+    offsets = committed_offsets(intake.committed, topic)
     consumer = _consumer(kafka, servers)
-    seen, dates = committed, Dates(frequency, floored=floored)
+    seen, dates = intake.committed, Dates(frequency, floored=intake.floored)
     try:
         open_parts = _assign(kafka, consumer, topic, offsets)
-        while not should_stop() and (follow or open_parts):
-            found = _messages(consumer, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop)
+        while not intake.should_stop() and (follow or open_parts):
+            found = _messages(consumer, intake)
             messages = [message for message in found if not _is_end(kafka, message, topic)]
             open_parts -= {message.partition() for message in found if message.error() is not None}
             if not messages:
@@ -110,13 +101,13 @@ def _gone(topic: str, part: int, found: str) -> StateError:
     )
 
 
-def _messages(consumer: Any, *, max_batch: int, max_latency_ms: float, should_stop: Callable[[], bool]) -> list[Any]:
+def _messages(consumer: Any, intake: Intake) -> list[Any]:
     """The messages that are there, and what comes within the latency."""
     found: list[Any] = consumer.consume(1, POLL_SECONDS)
-    deadline = time.monotonic() + max_latency_ms / 1000
-    while found and len(found) < max_batch and not should_stop():
+    deadline = time.monotonic() + intake.max_latency_ms / 1000
+    while found and len(found) < intake.max_batch and not intake.should_stop():
         left = deadline - time.monotonic()
-        more = consumer.consume(max_batch - len(found), min(max(left, 0.001), POLL_SECONDS))
+        more = consumer.consume(intake.max_batch - len(found), min(max(left, 0.001), POLL_SECONDS))
         found += more
         if left <= 0 and not more:
             break

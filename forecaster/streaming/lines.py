@@ -3,12 +3,13 @@
 import os
 import select
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Protocol
 
 import orjson
 
 from forecaster.streaming.arrivals import LONGEST_LINE, Fields, read_json_lines
+from forecaster.streaming.intake import Intake
 
 CHUNK_BYTES = 1 << 17
 POLL_SECONDS = 0.1  # how soon a stop is noticed while the feed is silent
@@ -91,21 +92,13 @@ class LineBatches:
     was asked for. `form` takes note of the first line, and says whether a last one without a newline counts.
     """
 
-    def __init__(
-        self,
-        stream: BinaryIO | ByteFeed,
-        *,
-        max_batch: int,
-        max_latency_ms: float,
-        should_stop: Callable[[], bool],
-        form: LineFormat | None = None,
-    ) -> None:
+    def __init__(self, stream: BinaryIO | ByteFeed, form: LineFormat, intake: Intake) -> None:
         self.cut_off, self.has_ended = b"", False
         self._feed: ByteFeed = stream if hasattr(stream, "wait") else StreamBytes(stream)
-        self._max_batch = max_batch
-        self._max_latency = max_latency_ms / 1000
-        self._should_stop = should_stop
-        self._form = form or JsonLines()
+        self._max_batch = intake.max_batch
+        self._max_latency = intake.max_latency_ms / 1000
+        self._should_stop = intake.should_stop
+        self._form = form
         self._has_begun = False
         self._lines: list[bytes] = []
         self._dropped = 0  # bytes of the line that is cut off, beyond those that are kept

@@ -5,7 +5,7 @@ kept by our own store, not by a consumer group: it is the id of the last entry t
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -18,6 +18,7 @@ from forecaster.frequency import Frequency
 from forecaster.streaming.arrivals import Arrivals, place, read_json_lines
 from forecaster.streaming.arrivals_csv import MISSING, NUMBER, STEP
 from forecaster.streaming.dates import Dates
+from forecaster.streaming.intake import Intake
 from forecaster.streaming.labels import Labels
 from forecaster.streaming.lines import POLL_SECONDS, joined
 from forecaster.streaming.live import FeedPosition, LiveForecast
@@ -27,29 +28,19 @@ KIND = "redis"
 BEGINNING = "0-0"
 
 
-def read_redis(
-    spec: str,
-    frequency: Frequency,
-    *,
-    max_batch: int,
-    max_latency_ms: float = 0.0,
-    committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
-    follow: bool = True,
-    floored: bool = False,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Arrivals]:
-    """Micro-batches of at most `max_batch` entries of `redis://HOST:PORT/STREAM`, from behind the one that was committed.
+def read_redis(spec: str, frequency: Frequency, intake: Intake, *, follow: bool = True) -> Iterator[Arrivals]:
+    """Micro-batches of the entries of `redis://HOST:PORT/STREAM`, from behind the one that was committed.
 
     Without `follow`, it ends with the last entry there is. Lines count entries. Raises StateError when the state took in another
     feed or entries behind it were deleted, DataError when the server cannot be asked.
     """
     redis, client, stream = _connect(spec)
-    at, passed = last_entry(committed, stream)
-    seen, dates = committed, Dates(frequency, floored=floored)
+    at, passed = last_entry(intake.committed, stream)
+    seen, dates = intake.committed, Dates(frequency, floored=intake.floored)
     try:
         passed = _check_kept(redis, client, stream, at, passed)
-        while not should_stop():
-            entries = _entries(client, stream, at, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop)
+        while not intake.should_stop():
+            entries = _entries(client, stream, at, intake)
             if entries:
                 at, passed = entries[-1][0].decode(), passed + len(entries)
                 lines = [_line(fields, frequency) for _, fields in entries]
@@ -81,17 +72,15 @@ def last_entry(committed: FeedPosition, stream: str) -> tuple[str, int]:
     return entry, int(passed)
 
 
-def _entries(
-    client: Any, stream: str, at: str, *, max_batch: int, max_latency_ms: float, should_stop: Callable[[], bool]
-) -> list[tuple[bytes, dict[bytes, bytes]]]:
+def _entries(client: Any, stream: str, at: str, intake: Intake) -> list[tuple[bytes, dict[bytes, bytes]]]:
     """The entries after `at`: those that are there, and what comes within the latency."""
     entries: list[tuple[bytes, dict[bytes, bytes]]] = []
     wait, deadline = POLL_SECONDS, 0.0
-    while len(entries) < max_batch and not should_stop():
+    while len(entries) < intake.max_batch and not intake.should_stop():
         block = max(1, int(min(wait, POLL_SECONDS) * 1000))
-        found = client.xread({stream: entries[-1][0] if entries else at}, count=max_batch - len(entries), block=block)
+        found = client.xread({stream: entries[-1][0] if entries else at}, count=intake.max_batch - len(entries), block=block)
         if found:
-            deadline = deadline or time.monotonic() + max_latency_ms / 1000
+            deadline = deadline or time.monotonic() + intake.max_latency_ms / 1000
             entries += (found[0] if isinstance(found, list) else next(iter(found.items())))[1]
         wait = deadline - time.monotonic()
         if wait <= 0:

@@ -13,6 +13,7 @@ from forecaster.frequency import Frequency
 from forecaster.series import Panel
 from forecaster.streaming.arrivals import Arrivals, CodedIds
 from forecaster.streaming.committed import begin_at, check_end, check_passed, move_on
+from forecaster.streaming.intake import Intake
 from forecaster.streaming.labels import Labels
 from forecaster.streaming.lines import POLL_SECONDS
 from forecaster.streaming.live import FeedPosition
@@ -46,22 +47,13 @@ class Pace:
         return False
 
 
-def replay(
-    panel: Panel,
-    start: int | None = None,
-    *,
-    max_batch: int | None = None,
-    speed: float | None = None,
-    committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
-    is_whole: bool = False,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Arrivals]:
-    """The panel's values from position `start` on in the order of time, missing ones too, series in the order of their ids.
+def replay(panel: Panel, intake: Intake, *, speed: float | None = None, is_whole: bool = False) -> Iterator[Arrivals]:
+    """The panel's values in the order of time, missing ones too, series in the order of their ids.
 
-    A micro-batch is one position of all series, or `max_batch` values. Lines count values; a whole panel is passed over like
+    Lines count values; a whole panel is passed over like
     a whole feed. With `speed`, positions come that many times as fast as they did; the first one at once.
     """
-    rows = _rows_in_time(panel, start)
+    rows, committed = _rows_in_time(panel), intake.committed
     seen = begin_at(committed, is_whole=is_whole)
     offset = committed.lines - seen.lines
     if offset:
@@ -69,32 +61,30 @@ def replay(
         check_end(seen, committed)
         check_passed(seen, committed)
     labels = Labels(panel.frequency)
-    pace = None if speed is None else Pace(speed, should_stop=should_stop)
-    for first, stop in _batches(rows, offset, max_batch, is_paced=pace is not None):
-        if should_stop() or not (pace is None or pace.wait(_moment(rows["position"][first], panel.frequency))):
+    pace = None if speed is None else Pace(speed, should_stop=intake.should_stop)
+    for first, stop in _batches(rows, offset, intake.max_batch, is_paced=pace is not None):
+        if intake.should_stop() or not (pace is None or pace.wait(_moment(rows["position"][first], panel.frequency))):
             return
         batch = rows[first:stop]
         seen = move_on(seen, batch.tobytes(), lines=len(batch))
         yield _replayed(panel, batch, first, feed=seen, labels=labels)
 
 
-def _rows_in_time(panel: Panel, start: int | None) -> NDArray[np.void]:
+def _rows_in_time(panel: Panel) -> NDArray[np.void]:
     rows = np.empty(len(panel.values), ROW)
     rows["series"] = np.repeat(np.arange(len(panel)), panel.lengths)
     rows["position"] = np.arange(len(rows)) + (panel.starts - panel.offsets[:-1])[rows["series"]]
     rows["y"] = panel.values
-    rows = rows[np.argsort(rows["position"], kind="stable")]
-    return rows if start is None else rows[rows["position"] >= start]
+    return rows[np.argsort(rows["position"], kind="stable")]
 
 
-def _batches(rows: NDArray[np.void], offset: int, max_batch: int | None, *, is_paced: bool) -> Iterator[tuple[int, int]]:
+def _batches(rows: NDArray[np.void], offset: int, max_batch: int, *, is_paced: bool) -> Iterator[tuple[int, int]]:
     edges = [offset, len(rows)]
-    if max_batch is None or is_paced:
+    if is_paced:
         cuts = np.flatnonzero(np.diff(rows["position"])) + 1
         edges = [offset, *cuts[cuts > offset].tolist(), len(rows)]
     for first, stop in pairwise(edges):
-        size = max_batch or max(stop - first, 1)
-        yield from ((at, min(at + size, stop)) for at in range(first, stop, size))
+        yield from ((at, min(at + max_batch, stop)) for at in range(first, stop, max_batch))
 
 
 def _moment(position: int, frequency: Frequency) -> int:

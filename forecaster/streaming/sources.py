@@ -4,7 +4,7 @@ A source yields micro-batches and says with each how far the feed was taken in. 
 beginning each time: what was committed is then passed over, after a checksum has shown that it is the same feed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,67 +13,30 @@ from forecaster.streaming.arrivals import Arrivals, nothing, place
 from forecaster.streaming.committed import begin_at, check_end, check_passed, move_on
 from forecaster.streaming.dates import Dates
 from forecaster.streaming.follow import feed_files
+from forecaster.streaming.intake import Intake
 from forecaster.streaming.lateness import Arrival, DeadLetter
-from forecaster.streaming.lines import ByteFeed, JsonLines, LineBatches, LineFormat, joined, size_of
+from forecaster.streaming.lines import ByteFeed, LineBatches, LineFormat, joined, size_of
 from forecaster.streaming.live import FeedPosition
-from forecaster.streaming.replay import replay
-
-__all__ = ["JsonLines", "LineBatches", "LineFormat", "never", "read_files", "read_lines", "read_ndjson", "replay"]
-
-
-def never() -> bool:
-    """A stop flag that is not set."""
-    return False
-
 
 # -- a stream ----------------------------------------------------------------------------------------------------------------
-
-
-def read_ndjson(
-    stream: BinaryIO | ByteFeed,
-    frequency: Frequency,
-    *,
-    max_batch: int,
-    max_latency_ms: float = 0.0,
-    committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
-    is_whole: bool = False,
-    floored: bool = False,
-    should_stop: Callable[[], bool] = never,
-) -> Iterator[Arrivals]:
-    """Micro-batches of at most `max_batch` lines of JSON, as `read_lines` gives them."""
-    yield from read_lines(
-        stream,
-        frequency,
-        JsonLines(),
-        max_batch=max_batch,
-        max_latency_ms=max_latency_ms,
-        committed=committed,
-        is_whole=is_whole,
-        floored=floored,
-        should_stop=should_stop,
-    )
 
 
 def read_lines(
     stream: BinaryIO | ByteFeed,
     frequency: Frequency,
     form: LineFormat,
+    intake: Intake,
     *,
-    max_batch: int,
-    max_latency_ms: float = 0.0,
-    committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
     is_whole: bool = False,
-    floored: bool = False,
-    should_stop: Callable[[], bool] = never,
 ) -> Iterator[Arrivals]:
-    """Micro-batches of at most `max_batch` lines, each yielded `max_latency_ms` after its first line at the latest.
+    """Micro-batches of the lines of a stream.
 
-    A whole feed is passed over up to `committed`; StateError is raised when those lines are not the ones that were taken in.
-    A last line without a newline is read; one that is cut off in the middle becomes a dead letter and does not count as taken
+    A whole feed is passed over up to what was committed; StateError is raised when those lines are not the ones that were taken
+    in. A last line without a newline is read; one that is cut off in the middle becomes a dead letter and does not count as taken
     in, so that the feed can be sent again with the line complete.
     """
-    lines = LineBatches(stream, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop, form=form)
-    seen, first_line, dates = begin_at(committed, is_whole=is_whole), 1, Dates(frequency, floored=floored)
+    committed, lines = intake.committed, LineBatches(stream, form, intake)
+    seen, first_line, dates = begin_at(committed, is_whole=is_whole), 1, Dates(frequency, floored=intake.floored)
     for batch in lines:
         passed = min(max(committed.lines - seen.lines, 0), len(batch))
         if passed:
@@ -85,7 +48,7 @@ def read_lines(
             first = first_line + passed
             yield place(form.read(rest, first_line=first), rest, dates, first_line=first, feed=seen)
         first_line += len(batch)
-    if not should_stop():
+    if not intake.should_stop():
         check_end(seen, committed)
     if seen.lines >= committed.lines:
         yield from _end_of(lines, first_line, seen)
@@ -98,13 +61,9 @@ def read_files(
     path: Path,
     frequency: Frequency,
     form: LineFormat,
+    intake: Intake,
     *,
-    max_batch: int,
-    max_latency_ms: float = 0.0,
-    committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
     follow: bool = False,
-    floored: bool = False,
-    should_stop: Callable[[], bool] = never,
 ) -> Iterator[Arrivals]:
     """Micro-batches of a file from where it was left, like those of a stream; with `follow`, of what is appended, and of the
     files that take its place.
@@ -112,10 +71,9 @@ def read_files(
     A batch is full unless the file ends, so that it is cut alike each time. Lines are counted from the first one that the
     state took in of any file. Raises StateError when the file is another one than the state knows.
     """
-    seen, dates = committed, Dates(frequency, floored=floored)
-    files = feed_files(path, committed=committed, follow=follow, should_stop=should_stop)
-    for file in files:
-        lines = LineBatches(file, max_batch=max_batch, max_latency_ms=max_latency_ms, should_stop=should_stop, form=form)
+    seen, dates = intake.committed, Dates(frequency, floored=intake.floored)
+    for file in feed_files(path, committed=intake.committed, follow=follow, should_stop=intake.should_stop):
+        lines = LineBatches(file, form, intake)
         offset = file.start
         if offset:
             form.begin(file.first_line())

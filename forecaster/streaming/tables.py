@@ -19,7 +19,7 @@ from forecaster.streaming.arrivals import Arrivals
 from forecaster.streaming.arrivals_arrow import COLUMNS, ArrowRows
 from forecaster.streaming.arrow_streams import DAMAGES, Batches, Pending, Stop, ends_within, first_line_of, no_arrow
 from forecaster.streaming.follow import FeedFile, another_file
-from forecaster.streaming.live import FeedPosition
+from forecaster.streaming.intake import Intake
 from forecaster.streaming.replay import Pace
 
 ARROW_FILE = b"ARROW1"
@@ -29,13 +29,10 @@ ARRIVED = "arrival"  # the column of a replayed table that says when a row came,
 def read_table(
     path: Path,
     frequency: Frequency,
+    intake: Intake,
     *,
     is_parquet: bool,
-    max_batch: int,
     speed: float | None = None,
-    committed: FeedPosition = FeedPosition(),  # noqa: B008 - frozen
-    floored: bool = False,
-    should_stop: Stop = lambda: False,
 ) -> Iterator[Arrivals]:
     """Micro-batches of an Arrow or Parquet file, from the row where it was left.
 
@@ -44,6 +41,7 @@ def read_table(
     as fast as it did. Raises StateError when the file is another one than the state knows, DataError when it is no such file, or
     lacks a column, ConfigError when there is no pace.
     """
+    committed = intake.committed
     with FeedFile(path) as file:
         if not committed.token:
             skipped = 0
@@ -54,12 +52,12 @@ def read_table(
         seen = replace(committed, offset=skipped, token=file.token())
     schema, batches = _parquet(path) if is_parquet else _arrow(path)
     if is_parquet or speed is not None:
-        batches = _in_time(pa.Table.from_batches(batches, schema), skipped, speed, frequency, should_stop=should_stop)
+        batches = _in_time(pa.Table.from_batches(batches, schema), skipped, speed, frequency, should_stop=intake.should_stop)
         skipped = 0
-    rows = ArrowRows(schema, frequency, floored=floored)
+    rows = ArrowRows(schema, frequency, floored=intake.floored)
     try:
-        for batch in _from(batches, skipped, max_batch, is_cut_already=speed is not None):
-            if should_stop():
+        for batch in _from(batches, skipped, intake.max_batch, is_cut_already=speed is not None):
+            if intake.should_stop():
                 return
             arrivals = rows.read(batch, first_line=seen.lines + 1, feed=seen)
             seen = replace(arrivals.feed, offset=seen.offset + len(batch))
