@@ -6,6 +6,8 @@ judged network never saw it, and the baselines are fitted before it. The forecas
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,8 +17,8 @@ from forecaster.errors import ConfigError, DataError, StateError
 from forecaster.evaluation.champions import Champions, ChampionTable, ChoiceCheck, trusted_champions
 from forecaster.evaluation.losses import Losses
 from forecaster.forecast import Forecaster
-from forecaster.jobs.home import Home
 from forecaster.jobs.runs import Run
+from forecaster.jobs.whole import write_whole
 from forecaster.models.recurrent import Recurrent
 from forecaster.series import Panel
 
@@ -61,6 +63,11 @@ def read_champions(run: Run) -> ChampionTable | None:
         ) from error
 
 
+def keep_champions(run: Run, table: ChampionTable) -> None:
+    """Keep a table where `read_champions` finds it."""
+    write_whole(run.path / "evaluation" / "champions.parquet", partial(table.to_frame().to_parquet, index=False))
+
+
 def needed_champions(run: Run) -> ChampionTable:
     """`read_champions`; raises ConfigError when nobody has chosen any, with what to do."""
     table = read_champions(run)
@@ -73,9 +80,19 @@ def needed_champions(run: Run) -> ChampionTable:
 
 
 def champions_forecaster(
-    run: Run, home: Home, table: ChampionTable, panel: Panel, network: Recurrent, *, is_combined: bool, progress: Progress
+    run: Run,
+    table: ChampionTable,
+    panel: Panel,
+    network: Recurrent,
+    *,
+    is_combined: bool,
+    fits: Path | None,
+    progress: Progress | None = None,
 ) -> Champions:
-    """Champions or their combination as a forecaster: the network as given, baselines fitted on the series they speak for."""
+    """Champions or their combination as a forecaster: the network as given, baselines fitted on the series they speak for.
+
+    Fits are kept in the folder `fits`, where one is given.
+    """
     members: dict[str, Forecaster] = {network.name: network}
     speaker: Mapping[str, str] = dict(zip(table.ids, table.champions, strict=True))
     for name in table.forecasters:
@@ -83,7 +100,7 @@ def champions_forecaster(
             continue
         own = [b for b, unique_id in enumerate(panel.ids) if is_combined or speaker.get(unique_id, table.forecasters[0]) == name]
         config = run.config.baselines.model_copy(update={"names": (name,)})
-        baseline = make_baselines(config, progress=progress, cache=home.fits)[0]
+        baseline = make_baselines(config, progress=progress, cache=fits)[0]
         members[name] = baseline.fit(panel.select(own))
     return Champions(table, members, is_combined)
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from forecaster.baselines import Baseline, BaselineStepper, make_baselines
+from forecaster.errors import ConfigError
 from forecaster.evaluation.answers import SERIES_AT_ONCE, Answers, Warm, given, predicted, refitted, stepped
 from forecaster.evaluation.backtest import rolling_origins
 from forecaster.evaluation.champions import ChampionTable
@@ -17,7 +18,15 @@ from forecaster.evaluation.scores import Scores, scores_by_lead, scores_by_origi
 from forecaster.evaluation.verdict import leaderboard_summary
 from forecaster.forecast import Stepper
 from forecaster.ingest import ColumnNames
-from forecaster.jobs.champions import CHAMPIONS, COMBINATION, champions_forecaster, champions_of, evidence_stride, read_champions
+from forecaster.jobs.champions import (
+    CHAMPIONS,
+    COMBINATION,
+    champions_forecaster,
+    champions_of,
+    evidence_stride,
+    keep_champions,
+    read_champions,
+)
 from forecaster.jobs.home import Home
 from forecaster.jobs.others import OtherForecasts, covered_origins, read_forecasts
 from forecaster.jobs.question import Progress, Question, Say, ask, stride_of
@@ -103,6 +112,24 @@ def evaluate(
     return summary | ({"by": _breakdown(scores, by, leaderboard.measure)} if by else {})
 
 
+def choose(run: Run, *, home: Home, say: Say, progress: Progress) -> dict[str, Any]:
+    """Choose a run's champions as `evaluate` does, score nothing else, and keep them with the run; what is told of them.
+
+    Raises ConfigError when the run held nothing back to choose them on.
+    """
+    question, network = ask(run, home, (), say=say)
+    baselines = _fitted(run, home, question, say=say, progress=progress)
+    with torch_threads(1):
+        table, told = _choose(run, question, network, baselines, known=None, progress=progress)
+    if table is None or told is None:
+        raise ConfigError(
+            f"run {run.path.name!r}: nobody could be scored on the part that was held back, so there are no champions. "
+            "Look at the panel's last values."
+        )
+    keep_champions(run, table)
+    return told
+
+
 def _covered(question: Question, files: Sequence[OtherForecasts], *, say: Say) -> Question:
     """The same question from those origins only that every file answers."""
     origins = covered_origins(files, question.panel, question.origins)
@@ -179,7 +206,7 @@ def _champions_answers(run: Run, home: Home, question: Question, network: Recurr
     if table is None:
         return {}
     both = [
-        champions_forecaster(run, home, table, question.panel, network, is_combined=combined, progress=progress)
+        champions_forecaster(run, table, question.panel, network, is_combined=combined, fits=home.fits, progress=progress)
         for combined in (False, True)
     ]
     return {one.name: predicted(one, question.horizon, question.quantiles) for one in both}

@@ -1,7 +1,8 @@
 """The forecasts of a night: by whoever can, checked before anybody sees them, and published."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,19 @@ from forecaster.config import Config
 from forecaster.errors import DataError, StateError
 from forecaster.evaluation.backtest import scale_season_length
 from forecaster.evaluation.metrics import error_scale
-from forecaster.forecast import Forecast, quantile_column
+from forecaster.forecast import Forecast, Forecaster, quantile_column
+from forecaster.jobs.champions import CHAMPIONS, COMBINATION, champions_forecaster, needed_champions
 from forecaster.jobs.home import Home
 from forecaster.jobs.publish import Edition, edition_before, forecast_table, publish
 from forecaster.jobs.runs import Run
 from forecaster.jobs.service import Service, service_of
 from forecaster.models.checkpoint import load_recurrent
+from forecaster.models.recurrent import Recurrent
 from forecaster.operations.bounds import check_forecast, learn_bounds, stand_in
 from forecaster.operations.settings import OperationsConfig
 from forecaster.series import Origins, Panel
+
+NETWORK = "network"
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Spoken:
     model: str
     run: str
     troubles: tuple[str, ...]
+    speaks_for: dict[str, int] = field(default_factory=dict)  # of champions: how many series each has
 
 
 def publish_forecasts(
@@ -92,7 +98,12 @@ def publish_forecasts(
         home,
     )
     told = {name: value for name, value in asdict(written).items() if name not in ("files", "panel", "night")}
-    return told | {"troubles": list(spoken.troubles), "moved_to_bounds": checked.moved, "silent": int(silent.sum())}
+    return told | {
+        "troubles": list(spoken.troubles),
+        "speaks_for": spoken.speaks_for,
+        "moved_to_bounds": checked.moved,
+        "silent": int(silent.sum()),
+    }
 
 
 def score_last(panel: Panel, name: str, home: Home) -> dict[str, Any] | None:
@@ -146,16 +157,37 @@ def _speak(
             network = load_recurrent(run.deployed_weights)
             if network.frequency != panel.frequency:
                 raise DataError(f"it counts in {network.frequency.alias}, and the panel in {panel.frequency.alias}")
-            made = network.predict(panel, network.horizon, quantiles=network.quantiles, origins=Origins.back(panel))
+            return _by_run(run, network, panel, operations.forecaster, troubles, say=say)
         except Exception as error:  # noqa: BLE001 -- whatever is wrong with a run, somebody else can speak
             troubles.append(f"run {candidate} cannot forecast: {_one_line(error)}")
             say(troubles[-1])
-        else:
-            return Spoken(made, network.name, network.fingerprint, candidate, tuple(troubles))
     if service.current is None:
         say(f"no run serves {name!r} yet: the {operations.baseline} speaks")
     quantiles = Config().quantiles
     return Spoken(_baseline(panel, operations, quantiles, horizon), operations.baseline, "", "", tuple(troubles))
+
+
+def _by_run(run: Run, network: Recurrent, panel: Panel, name: str, troubles: list[str], *, say: Callable[[str], None]) -> Spoken:
+    """The forecast of whoever of a run is to speak; of its network, where the others cannot.
+
+    Fits are not kept: every night has other values.
+    """
+
+    def spoken(speaker: Forecaster, speaks_for: dict[str, int]) -> Spoken:
+        made = speaker.predict(panel, network.horizon, quantiles=network.quantiles, origins=Origins.back(panel))
+        return Spoken(made, speaker.name, network.fingerprint, run.path.name, tuple(troubles), speaks_for)
+
+    if name != NETWORK:
+        try:
+            table = needed_champions(run)
+            both = champions_forecaster(run, table, panel, network, is_combined=name == COMBINATION, fits=None)
+            champion = dict(zip(table.ids, table.champions, strict=True))
+            counts = Counter(champion.get(unique_id, table.forecasters[0]) for unique_id in panel.ids)
+            return spoken(both, dict(counts.most_common()) if name == CHAMPIONS else {})
+        except Exception as error:  # noqa: BLE001 -- the network needs none of them
+            troubles.append(f"the {name} of run {run.path.name} cannot forecast, its network speaks: {_one_line(error)}")
+            say(troubles[-1])
+    return spoken(network, {})
 
 
 def _baseline(panel: Panel, operations: OperationsConfig, quantiles: Sequence[float], horizon: int) -> Forecast:

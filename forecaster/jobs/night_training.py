@@ -5,11 +5,14 @@ from dataclasses import asdict
 from typing import Any
 
 from forecaster.config import Config
-from forecaster.errors import ConfigError, ForecasterError
+from forecaster.errors import ConfigError, ForecasterError, StateError
+from forecaster.jobs.champions import read_champions
 from forecaster.jobs.contest import hold_contest
 from forecaster.jobs.drift import NAMED, measure_drift, since_last_training
+from forecaster.jobs.evaluate import choose
 from forecaster.jobs.home import Clock, Home
 from forecaster.jobs.journal import key_of
+from forecaster.jobs.night_forecasts import NETWORK
 from forecaster.jobs.registry import promote
 from forecaster.jobs.runs import Run, settings_fingerprint
 from forecaster.jobs.service import service_of
@@ -86,7 +89,8 @@ def train_challenger(
 def judge_challenger(panel: Panel, *, challenger: str, champion: str | None, home: Home, config: Config) -> dict[str, Any]:
     """The contest between the two, and whether the challenger is to serve.
 
-    Where no run can serve, the baseline that speaks instead is who must not be better.
+    It is held between their networks, whoever of a run speaks: that is what a training changes. Where no run can serve, the
+    baseline that speaks instead is who must not be better, unless it is a candidate of the champions that are to speak.
     """
     rules, is_alone = config.operations.promote, champion is None or champion == challenger
     try:
@@ -94,8 +98,37 @@ def judge_challenger(panel: Panel, *, challenger: str, champion: str | None, hom
         contest = hold_contest(other, Run.open(challenger, home), panel)
     except ConfigError as error:
         return {"promote": is_alone, "reasons": [str(error)], "contest": None}
-    decision = decide_first(contest, rules, config.operations.baseline) if is_alone else decide_promotion(contest, rules)
+    if is_alone:
+        chosen = _has_candidate(challenger, home, config)
+        decision = decide_first(contest, rules, config.operations.baseline, may_be_worse=chosen)
+    else:
+        decision = decide_promotion(contest, rules)
     return {"promote": decision.is_taken, "reasons": list(decision.reasons), "contest": asdict(contest)}
+
+
+def _has_candidate(challenger: str, home: Home, config: Config) -> bool:
+    """Whether champions are to speak that were chosen among the baseline, too."""
+    table = None if config.operations.forecaster == NETWORK else read_champions(Run.open(challenger, home))
+    return table is not None and config.operations.baseline in table.forecasters
+
+
+def lacks_champions(run: str, home: Home) -> bool:
+    """Whether a run has none, or none that can be read; False where the run cannot."""
+    try:
+        return read_champions(Run.open(run, home)) is None
+    except ConfigError:
+        return False
+    except StateError:
+        return True
+
+
+def choose_champions(run: str, *, home: Home, say: Callable[[str], None], progress: Progress) -> dict[str, Any]:
+    """Champions of a run, chosen on the part that its training held back, and kept with it; those that are there stay.
+
+    Raises ConfigError when nothing was held back.
+    """
+    chosen = choose(Run.open(run, home), home=home, say=say, progress=progress) if lacks_champions(run, home) else {}
+    return {"run": run} | chosen
 
 
 def promote_challenger(challenger: str, *, why: str, home: Home, clock: Clock) -> dict[str, Any]:

@@ -10,25 +10,37 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from forecaster.config import Config
-from forecaster.errors import ConfigError, ForecasterError
+from forecaster.errors import ConfigError, ForecasterError, StateError
 from forecaster.ingest import PanelStore
+from forecaster.jobs.champions import CHAMPIONS
 from forecaster.jobs.evaluate import evaluate
 from forecaster.jobs.home import Clock, Home, wall_clock
 from forecaster.jobs.journal import Journal, Record, key_of, one_night
 from forecaster.jobs.night_clock import night_of
-from forecaster.jobs.night_forecasts import publish_forecasts, score_last
+from forecaster.jobs.night_forecasts import NETWORK, publish_forecasts, score_last
 from forecaster.jobs.night_intake import Intake
-from forecaster.jobs.night_training import decide, judge_challenger, promote_challenger, train_challenger
+from forecaster.jobs.night_live import let_follow
+from forecaster.jobs.night_training import (
+    choose_champions,
+    decide,
+    judge_challenger,
+    lacks_champions,
+    promote_challenger,
+    train_challenger,
+)
+from forecaster.jobs.outlets import send_out
 from forecaster.jobs.publish import drop_editions
 from forecaster.jobs.registry import prune
 from forecaster.jobs.report import report
 from forecaster.jobs.runs import Run, settings_fingerprint
-from forecaster.jobs.summary import ATTENTION, TELL, Summary, call_hooks, sum_up, write_summary
+from forecaster.jobs.service import service_of
+from forecaster.jobs.summary import ATTENTION, HAND_OVER, TELL, Summary, call_hooks, sum_up, write_summary
 from forecaster.jobs.warm import warm_live
 from forecaster.models.training import Progress
 from forecaster.operations.guards import KINDS
@@ -93,31 +105,57 @@ class Night:
             return
         key = key_of(panel.fingerprint, settings_fingerprint(self.config), self.config.operations.model_dump(mode="json"))
         self._take("predict", key, lambda: self._predict(panel, key))
+        self._publish()
         held = "deliveries cannot be taken in" if ingested is None else HELD.get(ingested["verdict"], "")
         decided = self._take("decide", key_of(key, held), lambda: self._decide(panel, held))
-        if decided is not None and decided["train"]:
-            challenger = self._challenge(panel, key, decided["champion"])
-            if challenger is not None and self.config.operations.report:
-                self._take("report", key_of(challenger), lambda: self._report(challenger))
+        challenger = self._challenge(panel, key, decided["champion"]) if decided is not None and decided["train"] else None
+        self._follow()
+        if challenger is not None and self.config.operations.report:
+            self._take("report", key_of(challenger), lambda: self._report(challenger))
+        self._publish()
         self._take("prune", key, self._prune)
 
     def _challenge(self, panel: Panel, key: str, champion: str | None) -> str | None:
-        """Train, judge, promote and warm; the challenger, None where there is none."""
+        """Train, choose, judge and promote; the challenger, None where there is none."""
         trained = self._take("train", key, lambda: self._train(panel))
         if trained is None:
             return None
         challenger = str(trained["run"])
+        self._choose(challenger)
         judged = self._take("evaluate", key_of(key, challenger, champion), lambda: self._judge(panel, challenger, champion))
         if judged is None or not judged["promote"]:
             return challenger
         why = "; ".join(judged["reasons"])
         pair = key_of(challenger, champion)
-        promoted = self._take(
-            "promote", pair, lambda: promote_challenger(challenger, why=why, home=self.home, clock=lambda: self.now)
-        )
-        if promoted is not None and self.config.operations.warm:
-            self._take("warm", pair, lambda: warm_live(Run.open(challenger, self.home), self.home, say=self.say))
+        self._take("promote", pair, lambda: promote_challenger(challenger, why=why, home=self.home, clock=lambda: self.now))
         return challenger
+
+    def _follow(self) -> None:
+        """Let champions and live states go with the run in service, whoever put it there."""
+        operations = self.config.operations
+        try:
+            serving = service_of(self.panel, self.home).current
+        except StateError:  # told by whoever was to speak
+            return
+        if serving is None:
+            return
+        if lacks_champions(serving, self.home):
+            self._choose(serving, "choose in service")
+        for state in operations.live_of(self.panel):
+            self._take(f"{HAND_OVER}{state}", key_of(state, serving), partial(self._let_follow, state, serving))
+        if operations.warm and not operations.live and self.journal.result("promote"):
+            self._take("warm", key_of(serving), lambda: warm_live(Run.open(serving, self.home), self.home, say=self.say))
+
+    def _choose(self, run: str, step: str = "choose") -> None:
+        """Champions of a run, where they are to speak."""
+        if self.config.operations.forecaster != NETWORK:
+            self._take(step, key_of(run), lambda: choose_champions(run, home=self.home, say=self.say, progress=self.progress))
+
+    def _publish(self) -> None:
+        """Send tonight's edition on: as soon as it is there, and once more at the end of the night where that failed."""
+        operations, edition = self.config.operations, self.journal.result("predict").get("edition")
+        if edition is not None and operations.publish.is_wanted:
+            self._take("publish", key_of(edition, operations.publish.model_dump()), lambda: self._send_out(edition))
 
     # -- steps -------------------------------------------------------------------------------------------------------------
 
@@ -157,6 +195,15 @@ class Night:
     def _judge(self, panel: Panel, challenger: str, champion: str | None) -> dict[str, Any]:
         return judge_challenger(panel, challenger=challenger, champion=champion, home=self.home, config=self.config)
 
+    def _let_follow(self, state: str, run: str) -> dict[str, Any]:
+        place, opened = self.home.path / state, Run.open(run, self.home)
+        name = CHAMPIONS if self.config.operations.forecaster == CHAMPIONS else None  # a combination does not step
+        return let_follow(place, opened, self.home, forecaster=name, say=self.say, progress=self.progress) | {"state": state}
+
+    def _send_out(self, edition: str) -> dict[str, Any]:
+        publish = self.config.operations.publish
+        return send_out(publish, panel=self.panel, night=self.journal.night, edition=edition, home=self.home)
+
     def _report(self, challenger: str) -> dict[str, Any]:
         """The challenger against the baselines, and its page."""
         run = Run.open(challenger, self.home)
@@ -167,7 +214,7 @@ class Night:
     def _prune(self) -> dict[str, Any]:
         operations = self.config.operations
         return {
-            "runs": prune(self.home, keep=operations.keep_runs, panel=self.panel),
+            "runs": prune(self.home, keep=operations.keep_runs, panel=self.panel, live=operations.live_of(self.panel)),
             "editions": drop_editions(self.home, self.panel, keep=operations.keep_nights),
         }
 

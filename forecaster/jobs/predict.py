@@ -133,7 +133,9 @@ def _speaker(
     """Champions, their combination, or a baseline, fitted on the panel; fits are kept."""
     if name in (CHAMPIONS, COMBINATION):
         table = needed_champions(run)
-        return champions_forecaster(run, home, table, panel, network, is_combined=name == COMBINATION, progress=progress)
+        return champions_forecaster(
+            run, table, panel, network, is_combined=name == COMBINATION, fits=home.fits, progress=progress
+        )
     if name not in BASELINES:
         known = ", ".join((network.name, CHAMPIONS, COMBINATION, *BASELINES))
         raise ConfigError(f"--forecaster {name!r} is none of this run's; choose {known}.")

@@ -29,7 +29,7 @@ from forecaster.jobs.whole import point_to, write_json
 from forecaster.series import Values
 
 ROWS_PER_GROUP = 1 << 17
-MANIFEST = "manifest.json"
+MANIFEST, FORECASTS = "manifest.json", "forecasts.parquet"
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,11 @@ def forecast_table(
     return pa.table({name: pa.array(columns[name], type=schema.field(name).type) for name in schema.names}, schema=schema)
 
 
+def edition_folder(home: Home, panel: str, night: str, edition: str) -> Path:
+    """Where an edition lies, whatever points to it."""
+    return home.forecasts / panel / ".editions" / f"{night}-{edition}"
+
+
 def publish(table: pa.Table, edition: Edition, home: Home) -> Edition:
     """Write an edition and let `night=…` and `latest` point to it; the edition as it was written.
 
@@ -125,15 +130,15 @@ def publish(table: pa.Table, edition: Edition, home: Home) -> Edition:
     that went back must not put later knowledge there. Raises OSError; then all is as it was.
     """
     root = home.forecasts / edition.panel
-    folder = root / ".editions" / f"{edition.night}-{edition.edition}"
+    folder = edition_folder(home, edition.panel, edition.night, edition.edition)
     if not (folder / MANIFEST).exists():
         beside = folder.with_name(f"{folder.name}.{os.getpid()}.part")
         _clear_parts(folder.parent)
         try:
             beside.mkdir(parents=True)
-            pq.write_table(table, beside / "forecasts.parquet", row_group_size=ROWS_PER_GROUP, compression="zstd")
+            pq.write_table(table, beside / FORECASTS, row_group_size=ROWS_PER_GROUP, compression="zstd")
             pa_csv.write_csv(table, beside / "forecasts.csv")
-            files = tuple(_described(beside / name) for name in ("forecasts.parquet", "forecasts.csv"))
+            files = tuple(_described(beside / name) for name in (FORECASTS, "forecasts.csv"))
             write_json(beside / MANIFEST, asdict(edition) | {"files": files})
             beside.rename(folder)
         finally:

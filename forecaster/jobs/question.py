@@ -69,9 +69,9 @@ def ask(
     home: Home,
     actuals: Sequence[str],
     *,
-    columns: ColumnNames,
-    time_format: str | None,
-    stride: int | None,
+    columns: ColumnNames = ColumnNames(),  # noqa: B008 - frozen
+    time_format: str | None = None,
+    stride: int | None = None,
     say: Say,
 ) -> tuple[Question, Recurrent]:
     """What is asked, and the network that may answer it: one that has not seen what came."""

@@ -1,16 +1,19 @@
 """The runs as a registry: what there is, what came from what, who serves, and what may go."""
 
+import contextlib
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from forecaster.errors import ConfigError, ForecasterError
+from forecaster.errors import ConfigError, ForecasterError, StateError
 from forecaster.jobs.home import Clock, Home, wall_clock
 from forecaster.jobs.runs import Run
 from forecaster.jobs.service import Service, put_back, put_in_service, service_of, services
+from forecaster.streaming.directory import FILE, peek
 
 SCORES = ("owa", "mase", "smape", "coverage_80")
 QUIET_SECONDS = 86_400  # a state that was written to more recently may belong to a stream that is alive
@@ -111,19 +114,21 @@ def rollback(panel: str, home: Home, *, why: str = "by hand", clock: Clock = wal
     return put_back(panel, home, at=clock().isoformat(timespec="seconds"), why=why)
 
 
-def prune(home: Home, *, keep: int, panel: str | None = None, dry_run: bool = False) -> list[str]:
+def prune(home: Home, *, keep: int, panel: str | None = None, live: Sequence[str] = (), dry_run: bool = False) -> list[str]:
     """Remove all but the last `keep` runs of each panel, with their states; the names of those that go.
 
-    A run that serves or served before it stays, and so does one whose state was written to within the last day.
+    A run that serves or served before it stays, and so does one whose state was written to within the last day, or that a state
+    of another name speaks by: one under `state/`, or one of `live`, which are paths under the home.
     Raises ConfigError for a `keep` below 1.
     """
     if keep < 1:
         raise ConfigError(f"--keep is {keep}; expected 1 or more.")
-    entries = list_runs(home, panel=panel)
+    entries, speaking = list_runs(home, panel=panel), _speaking(home, live)
     gone = []
     for name in dict.fromkeys(entry.panel for entry in entries):
         of_panel = [entry for entry in entries if entry.panel == name]
-        gone += [entry.run for entry in of_panel[:-keep] if not entry.serves and not _is_alive(home.states / entry.run)]
+        old = [entry.run for entry in of_panel[:-keep] if not entry.serves and entry.run not in speaking]
+        gone += [run for run in old if not _is_alive(home.states / run)]
     if not dry_run:
         _clear(home.runs / ".removed")
         _drop_abandoned(home)
@@ -184,6 +189,17 @@ def _flat(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
     for key, value in tree.items():
         flat |= _flat(value, f"{prefix}.{key}") if isinstance(value, dict) else {f"{prefix}.{key}": value}
     return flat
+
+
+def _speaking(home: Home, live: Sequence[str]) -> set[str]:
+    """The runs that live states of other names belong to; a state that cannot be read is nobody's."""
+    places = {*(path.parent for path in home.states.glob(f"*/{FILE}")), *(home.path / state for state in live)}
+    runs = set()
+    for place in places:
+        with contextlib.suppress(StateError):
+            run = Path(peek(place)["owner"].get("run", "")).name
+            runs |= {run} - {place.name}
+    return runs
 
 
 def _is_alive(state: Path) -> bool:

@@ -28,6 +28,7 @@ NEEDED = (*KEY, "lead", quantile_column(0.5))
 DIALECTS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 TABLE_NAME = re.compile(r"([A-Za-z_]\w{0,62}\.)?[A-Za-z_]\w{0,62}", re.ASCII)
 ROWS_AT_ONCE = 5_000
+CONNECT_SECONDS, WAIT_SECONDS = 15, 60  # to reach a server, and for a table that somebody else has locked
 
 Progress = Callable[[int, int, str], None]
 
@@ -84,6 +85,8 @@ def write_sql(table: pa.Table, address: str, name: str, *, progress: Progress | 
     target = _table(sql, name, table.schema)
     try:
         with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'")
             _check_table(sql, connection, target, shown)
             target.create(connection, checkfirst=True)
             upsert, written = _upsert(sql, engine.dialect.name, target), 0
@@ -229,6 +232,8 @@ def _engine(sql: ModuleType, address: str) -> tuple[Any, str]:
             f"--to {shown!r} is no database; expected sqlite:///FILE or postgresql://USER@HOST/DATABASE. Write it like that."
         ) from None
     url = url if "+" in url.drivername else url.set(drivername=driver)
+    if driver.startswith("postgresql") and "connect_timeout" not in url.query:
+        url = url.update_query_dict({"connect_timeout": str(CONNECT_SECONDS)})  # a server that is away does not answer at all
     shown = url.set(drivername=driver.partition("+")[0]).render_as_string(hide_password=True)
     try:
         engine = sql.create_engine(url, poolclass=sql.pool.NullPool)

@@ -16,6 +16,7 @@ from forecaster.operations.settings import HooksConfig
 
 DONE, ATTENTION, ALARM, BUSY = 0, 10, 20, 75  # exit codes; 75 is sysexits' EX_TEMPFAIL: try again later
 TELL = "tell"  # the step that comes after the summary, and is not in it
+HAND_OVER = "hand over "  # what the steps of live states begin with
 WORDS = {DONE: "done", ATTENTION: "needs a look", ALARM: "alarm", BUSY: "busy"}
 
 
@@ -34,6 +35,8 @@ class Summary:
     published: dict[str, Any]
     last_night: dict[str, Any] | None
     training: dict[str, Any]
+    live: tuple[dict[str, Any], ...]
+    sent: dict[str, Any]
     is_repeated: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,6 +84,8 @@ def sum_up(journal: Journal, *, now: datetime) -> Summary:
         | ({"replaced": len(published.get("replaced", {}))} if published else {}),
         published.get("last_night"),
         training,
+        tuple(journal.result(name) for name, step in steps.items() if name.startswith(HAND_OVER) and step.outcome == "done"),
+        journal.result("publish"),
         not journal.is_fresh,
     )
 
@@ -107,10 +112,15 @@ def markdown(summary: Summary) -> str:
     lines += [f"* {text}" for text in (*summary.troubles, *(f"(warning) {warning}" for warning in summary.warnings))]
     published, last, training = summary.published, summary.last_night, summary.training
     if published:
+        shares = ", ".join(f"{name} {count:,}" for name, count in published.get("speaks_for", {}).items())
         lines.append(
             f"* {published['rows']:,} forecasts of {published['series']:,} series by {published['forecaster']} "
-            f"({published['run'] or 'no run'}), known through {published['known_through']}"
+            f"({published['run'] or 'no run'}{': ' + shares if shares else ''}), known through {published['known_through']}"
         )
+    if "database" in summary.sent:
+        lines.append("* {rows:,} rows in {database}, table {table}".format(**summary.sent["database"]))
+    if "file" in summary.sent:
+        lines.append(f"* sent to {summary.sent['file']}")
     if last:
         lines.append(
             f"* of the night of {last['night']}, {last['values']:,} values came: MASE {last['mase']:.3f}, "
@@ -121,9 +131,20 @@ def markdown(summary: Summary) -> str:
     if training["verdict"]:
         fate = "serves now" if training["promoted"] else "does not serve"
         lines.append(f"* challenger {training['run']} {fate}: {'; '.join(training['verdict'])}")
+    lines += [f"* {text}" for state in summary.live if (text := _live_told(state))]
     lines += ["", "| step | outcome | seconds |", "| --- | --- | --- |"]
     lines += [f"| {name} | {outcome} | {summary.seconds[name]:.1f} |" for name, outcome in summary.steps.items()]
     return "\n".join(lines) + "\n"
+
+
+def _live_told(state: dict[str, Any]) -> str:
+    """What became of a live state; nothing where it had followed before."""
+    if state["done"] == "made":
+        return f"live state {state['state']} made for run {state['run']}, {state['series']:,} series"
+    if state["done"] != "handed over":
+        return ""
+    moved = "" if state["moved"] is None else f"; the medians moved by {state['moved']:.0%} of the 80 % interval"
+    return f"live state {state['state']} handed over from run {state['before']} to {state['run']}{moved}"
 
 
 def call_hooks(summary: Summary, hooks: HooksConfig, home: Home, *, say: Callable[[str], None]) -> dict[str, Any]:

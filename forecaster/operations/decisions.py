@@ -116,12 +116,15 @@ def decide_training(situation: Situation, config: RetrainConfig) -> Decision:
     return Decision(True, tuple(reasons))
 
 
-def decide_first(contest: Contest, config: PromoteConfig, baseline: str) -> Decision:
-    """Whether a run is to serve where none does: unless the baseline that speaks instead is better, or its coverage is off."""
+def decide_first(contest: Contest, config: PromoteConfig, baseline: str, *, may_be_worse: bool = False) -> Decision:
+    """Whether a run is to serve where none does: unless the baseline that speaks instead is better, or its coverage is off.
+
+    It `may_be_worse` where the baseline speaks for the series that it is better on.
+    """
     low, high = config.coverage
     told = f"{contest.measure.upper()} {contest.challenger:.4g}, the {baseline} has {contest.champion:.4g}"
     against = []
-    if not contest.challenger <= contest.champion and not contest.p_value >= config.alpha:
+    if not may_be_worse and not contest.challenger <= contest.champion and not contest.p_value >= config.alpha:
         against.append(f"no run can serve, and the {baseline} is better: {told}")
     if not low <= contest.challenger_coverage <= high:
         found = 100 * contest.challenger_coverage
