@@ -1,6 +1,6 @@
 """What is known of series besides their values: covariates whose future is known too, and what never changes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.frequency import Positions
+from forecaster.paged import paged_array
 
 Values = NDArray[np.float64]
 Column = NDArray[np.float64] | NDArray[np.object_]
@@ -107,13 +108,18 @@ class Known:
         """The covariates of some of the series, in that order."""
         lengths = self.lengths[indices]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[indices] - offsets[:-1], lengths)
-        return Known(self.names, self.starts[indices], offsets, self.values[rows], self.carried_to[indices])
+        if len(indices) and (np.diff(indices) == 1).all():
+            values = self.values[self.offsets[indices[0]] : self.offsets[indices[-1] + 1]]
+        else:
+            values = paged_array((int(offsets[-1]), len(self.names)))
+            parts = [self.values[self.offsets[b] : self.offsets[b + 1]] for b in indices]
+            np.concatenate(parts or [np.empty((0, len(self.names)))], out=values)
+        return Known(self.names, self.starts[indices], offsets, values, self.carried_to[indices])
 
-    def to_bytes(self) -> bytes:
+    def byte_parts(self) -> Iterator[bytes | memoryview]:
         """What makes these covariates, for a fingerprint."""
-        parts = (self.starts, self.offsets, self.values)
-        return repr(self.names).encode() + b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+        yield repr(self.names).encode()
+        yield from (np.ascontiguousarray(part).data for part in (self.starts, self.offsets, self.values))
 
 
 @dataclass(frozen=True)
@@ -139,9 +145,9 @@ class Static:
         """What never changes in some of the series, in that order."""
         return Static(self.names, tuple(column[indices] for column in self.columns))
 
-    def to_bytes(self) -> bytes:
+    def byte_parts(self) -> Iterator[bytes | memoryview]:
         """What makes these columns, for a fingerprint."""
-        return repr((self.names, [column.tolist() for column in self.columns])).encode()
+        yield repr((self.names, [column.tolist() for column in self.columns])).encode()
 
 
 def static_column(cells: Sequence[float | str | None]) -> Column:

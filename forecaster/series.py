@@ -1,7 +1,7 @@
 """What every room speaks of: a panel of series, and the origins that forecasts are made from."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from forecaster.covariates import Known, Static, Values, static_column
 from forecaster.errors import DataError
 from forecaster.frequency import Frequency, Positions
+from forecaster.paged import paged_array
 
 __all__ = ["Known", "Origins", "Panel", "Static", "Values"]
+
+POSITIONS_AT_ONCE = 1 << 20  # that are worked on together: what a command needs of memory beside the panel grows with this
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,24 @@ class Panel:
         """The values of one series, as a view."""
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 
+    @property
+    def missing(self) -> int:
+        """How many positions have no value."""
+        return sum(int(np.isnan(self.values[self.offsets[b.start] : self.offsets[b.stop]]).sum()) for b in self.blocks())
+
+    def blocks(self, most: int = POSITIONS_AT_ONCE) -> Iterator[slice]:
+        """All series in runs that have so many positions together at most; a longer series is a run of its own.
+
+        >>> panel = Panel(("a", "b", "c"), np.zeros(3, int), np.array([0, 2, 3, 9]), np.ones(9), Frequency("D"))
+        >>> [(block.start, block.stop) for block in panel.blocks(4)]
+        [(0, 2), (2, 3)]
+        """
+        first = 0
+        while first < len(self):
+            stop = int(np.searchsorted(self.offsets, self.offsets[first] + most, side="right")) - 1
+            yield slice(first, stop := max(stop, first + 1))
+            first = stop
+
     def matrix(self) -> Values:
         """All series beside each other, their last values in the last column, NaN before they begin [B, T]."""
         lengths = self.lengths
@@ -129,14 +150,17 @@ class Panel:
         return self._cut(np.flatnonzero(kept > 0), kept)
 
     def select(self, indices: Sequence[int]) -> "Panel":
-        """The series at the given indices, in that order."""
+        """The series at the given indices, in that order; neighbours share their values with this panel."""
         return self._cut(np.asarray(indices, dtype=np.int64), self.lengths)
 
     def _cut(self, chosen: NDArray[np.int64], kept: NDArray[np.int64]) -> "Panel":
         """The chosen series, each with its first `kept` values."""
-        parts = [self.series(b)[: kept[b]] for b in chosen]
         offsets = np.concatenate([[0], np.cumsum(kept[chosen])]).astype(np.int64)
-        values = np.concatenate(parts) if parts else np.empty(0)
+        if len(chosen) and (np.diff(chosen) == 1).all() and (kept == self.lengths)[chosen].all():
+            values = self.values[self.offsets[chosen[0]] : self.offsets[chosen[-1] + 1]]
+        else:
+            values = paged_array((int(offsets[-1]),))
+            np.concatenate([self.series(b)[: kept[b]] for b in chosen] or [np.empty(0)], out=values)
         known = self.known.select(chosen) if self.known is not None else None
         static = self.static.select(chosen) if self.static is not None else None
         return Panel(tuple(self.ids[b] for b in chosen), self.starts[chosen], offsets, values, self.frequency, known, static)
@@ -170,9 +194,10 @@ class Panel:
         """Twelve hexadecimal digits that change with any id, position, value, covariate or the frequency."""
         digest = hashlib.sha256(repr((self.frequency, self.ids)).encode())
         for part in (self.starts, self.offsets, self.values):
-            digest.update(np.ascontiguousarray(part).tobytes())
+            digest.update(np.ascontiguousarray(part).data)
         for beside in (self.known, self.static):
-            digest.update(beside.to_bytes() if beside is not None else b"")
+            for told in beside.byte_parts() if beside is not None else ():
+                digest.update(told)
         return digest.hexdigest()[:12]
 
 

@@ -56,7 +56,7 @@ def test_other_programs_read_the_values_and_the_covariates(store, write):
     assert pd.read_parquet(folder)["y"].tolist() == panel.values.tolist()
     known = pd.read_parquet(folder / "_known-000.parquet")
     assert known[["unique_id", "ds", "price"]].astype(str).to_numpy()[3].tolist() == ["a", "2024-01-04", "4.0"]
-    assert (manifest.schema_version, manifest.known, manifest.static) == (2, ["price", "promotion"], ["region"])
+    assert (manifest.schema_version, manifest.known, manifest.static) == (3, ["price", "promotion"], ["region"])
 
 
 def test_a_panel_of_the_first_version_is_read(store, write):

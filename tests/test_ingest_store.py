@@ -149,8 +149,37 @@ def test_a_damaged_manifest_is_named(content, store):
 def test_a_manifest_of_a_later_program_is_refused(store):
     store.write("demand", constant_panel(1))
     path = store.root / "demand" / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 3}))
-    with pytest.raises(StateError, match="has schema version 3; this program reads 2"):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 4}))
+    with pytest.raises(StateError, match="has schema version 4; this program reads 3"):
+        store.load("demand")
+
+
+def test_a_panel_of_an_earlier_program_is_read_from_its_parts(store):
+    manifest = store.write("demand", constant_panel(1.5, count=7))
+    path = store.root / "demand" / "manifest.json"
+    fields = json.loads(path.read_text())
+    for name, _, _ in fields.pop("mapped"):
+        (path.parent / manifest.rows / name).unlink()
+    path.write_text(json.dumps({**fields, "schema_version": 2}))
+    assert store.load("demand").fingerprint == manifest.fingerprint
+
+
+def test_a_loaded_panel_leaves_its_values_on_disk_and_outlives_the_next_ingest(store):
+    old = store.write("demand", constant_panel(1, length=1_000)).fingerprint
+    panel = store.load("demand")
+    assert not panel.values.flags.writeable
+    store.write("demand", constant_panel(2), replaces=old)
+    assert panel.fingerprint == old
+
+
+@pytest.mark.parametrize("file", ["_series.parquet", "_values.f64"])
+def test_a_changed_byte_of_what_is_mapped_is_noticed(file, store):
+    manifest = store.write("demand", constant_panel(1))
+    path = store.root / "demand" / manifest.rows / file
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StateError, match=f"{file} is not what was written. Remove .*demand and ingest its sources again"):
         store.load("demand")
 
 

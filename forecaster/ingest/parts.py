@@ -1,7 +1,8 @@
-"""A panel as Parquet files: its series spread over parts by a stable hash, each series in one of them.
+"""A panel as Parquet files for any reader: its series spread over parts by a stable hash, each series in one of them.
 
 `part-NNN.parquet` has the values and `_known-NNN.parquet` the covariates, each in long format; `_static.parquet` has a row for
-each series. Readers of a whole folder pass over names that begin with `_`, so they find the values.
+each series. Readers of a whole folder pass over names that begin with `_`, so they find the values. This program reads the parts
+of old panels only; of newer ones it maps what `mapped` has written beside them.
 """
 
 import zlib
@@ -19,7 +20,7 @@ from forecaster.frequency import Frequency, Positions
 from forecaster.series import Panel, spread_out
 
 STATIC = "_static.parquet"
-POSITIONS_PER_PART, MOST_PARTS = 500_000, 64
+POSITIONS_PER_PART, MOST_PARTS = 500_000, 4_096
 
 
 def part_of(unique_id: str, parts: int) -> int:
@@ -39,16 +40,16 @@ def parts_of(panel: Panel) -> Iterator[tuple[str, bytes]]:
         chosen = np.flatnonzero(part_numbers == number)
         if len(chosen):
             part = panel.select(chosen.tolist())
-            yield f"part-{number:03}.parquet", _parquet(_values_table(part))
+            yield f"part-{number:03}.parquet", as_parquet(_values_table(part))
             if part.known is not None:
-                yield f"_known-{number:03}.parquet", _parquet(_known_table(part, part.known))
+                yield f"_known-{number:03}.parquet", as_parquet(_known_table(part, part.known))
     if panel.static is not None:
-        yield STATIC, _parquet(_static_table(panel, panel.static))
+        yield STATIC, as_parquet(_static_table(panel, panel.static))
 
 
 def panel_of(files: Mapping[str, bytes], frequency: Frequency) -> Panel:
     """The panel in its files, given by name."""
-    tables = {name: _read(data) for name, data in files.items()}
+    tables = {name: read_parquet(data) for name, data in files.items()}
     parts, known = ([table for name, table in tables.items() if name.startswith(kind)] for kind in ("part-", "_known-"))
     table = pa.concat_tables(parts).combine_chunks()
     names, codes = _ids_and_codes(table)
@@ -57,7 +58,7 @@ def panel_of(files: Mapping[str, bytes], frequency: Frequency) -> Panel:
     if known:
         panel = replace(panel, known=_known_of(pa.concat_tables(known).combine_chunks(), panel))
     if STATIC in tables:
-        panel = replace(panel, static=_static_of(tables[STATIC]))
+        panel = replace(panel, static=static_of(tables[STATIC]))
     return panel
 
 
@@ -82,7 +83,8 @@ def _known_of(table: pa.Table, panel: Panel) -> Known:
     )
 
 
-def _static_of(table: pa.Table) -> Static:
+def static_of(table: pa.Table) -> Static:
+    """What never changes in series, from the table that a part has of it."""
     columns = [column for column in table.column_names if column != "unique_id"]
     cells = [table[name].to_numpy(zero_copy_only=False) for name in columns]
     return Static(tuple(columns), tuple(column if column.dtype == object else column.astype(np.float64) for column in cells))
@@ -113,7 +115,7 @@ def _keys(panel: Panel, codes: NDArray[np.int64], positions: Positions) -> dict[
     return {"unique_id": ids, "ds": np.asarray(panel.frequency.timestamps(positions)), "position": positions}
 
 
-def _read(data: bytes) -> pa.Table:
+def read_parquet(data: bytes) -> pa.Table:
     """A table from the bytes of a file, by this thread alone.
 
     Arrow's threads may still be starting when a command that failed leaves, and then abort the interpreter.
@@ -121,7 +123,8 @@ def _read(data: bytes) -> pa.Table:
     return pyarrow.parquet.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)
 
 
-def _parquet(table: pa.Table) -> bytes:
+def as_parquet(table: pa.Table) -> bytes:
+    """A table as the bytes of a file."""
     sink = pa.BufferOutputStream()
     pyarrow.parquet.write_table(table, sink, compression="zstd")
     return bytes(sink.getvalue().to_pybytes())

@@ -1,6 +1,6 @@
-"""Panels on disk: partitioned Parquet and a manifest, replaced as a whole or not at all.
+"""Panels on disk: values to be mapped, Parquet for others and a manifest, replaced as a whole or not at all.
 
-A panel is a folder: `manifest.json`, and one folder of Parquet files that the manifest names. Another version is written
+A panel is a folder: `manifest.json`, and one folder of files that the manifest names. Another version is written
 beside, synced, and comes to life when the manifest is replaced, in one rename. Whatever a killed writer left behind is
 named by no manifest; the next writer clears it away.
 """
@@ -12,9 +12,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,18 @@ import numpy as np
 
 from forecaster.errors import ConfigError, DataError, StateError
 from forecaster.frequency import Frequency
+from forecaster.ingest.mapped import mapped_files, mapped_panel
 from forecaster.ingest.parts import panel_of, parts_of
 from forecaster.ingest.report import vars_of
 from forecaster.series import Panel
 
-SCHEMA_VERSION, READABLE = 2, (1, 2)  # 2: with covariates
+SCHEMA_VERSION, READABLE = 3, (1, 2, 3)  # 2: with covariates, 3: with files that are mapped
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a stored panel is, and the files that make it up: (name, bytes, sha256), in the folder `rows`."""
+    """What a stored panel is, and its files for others and to be mapped: (name, bytes, sha256), in the folder `rows`."""
 
     schema_version: int
     name: str
@@ -51,6 +53,7 @@ class Manifest:
     updated: str
     known: list[str] = field(default_factory=list)
     static: list[str] = field(default_factory=list)
+    mapped: list[tuple[str, int, str]] = field(default_factory=list)
 
 
 class PanelStore:
@@ -74,12 +77,13 @@ class PanelStore:
             if fields["schema_version"] not in READABLE:
                 version = fields["schema_version"]
                 raise StateError(f"{path} has schema version {version}; this program reads {SCHEMA_VERSION}. Ingest again.")
-            return Manifest(**{**fields, "files": [tuple(file) for file in fields["files"]]})
+            lists = {name: [tuple(file) for file in fields.get(name, [])] for name in ("files", "mapped")}
+            return Manifest(**{**fields, **lists})
         except (ValueError, KeyError, TypeError) as error:
             raise StateError(f"{path} is damaged ({type(error).__name__}). Remove {path.parent} and ingest again.") from error
 
     def load(self, name: str) -> Panel:
-        """The panel stored under a name; raises StateError when a file is not what the manifest says."""
+        """The panel stored under a name, its values left on disk; raises StateError when a file is not what the manifest says."""
         manifest = self.manifest(name)
         try:
             return self._read(name, manifest)
@@ -121,8 +125,12 @@ class PanelStore:
             raise StateError(f"panel {name!r} was changed by another ingest meanwhile. Run this one again.")
         _clear(folder, keep=old.rows if old else None)
         rows = f"rows-{panel.fingerprint}-{os.urandom(3).hex()}"
-        files = _write_files(folder / rows, panel)
-        manifest = self._describe(name, panel, rows, files, sources=sources, faults=faults, old=old)
+        (folder / rows).mkdir()
+        files = [_written(folder / rows / file, [data]) for file, data in parts_of(panel)]
+        mapped = [_written(folder / rows / file, pieces) for file, pieces in mapped_files(panel)]
+        _sync(folder / rows)
+        manifest = self._describe(name, panel, rows, sources=sources, faults=faults, old=old)
+        manifest = replace(manifest, files=files, mapped=mapped)
         _replace_synced(folder / "manifest.json", json.dumps(asdict(manifest), indent=1).encode())
         _sync(self.root)
         _clear(folder, keep=rows)
@@ -136,23 +144,27 @@ class PanelStore:
 
     def _read(self, name: str, manifest: Manifest) -> Panel:
         folder = self.folder(name) / manifest.rows
-        parts: dict[str, bytes] = {}
-        for file, size, sha256 in manifest.files:
+        for file, size, sha256 in (*manifest.files, *manifest.mapped):
             try:
-                data = (folder / file).read_bytes()
+                with (folder / file).open("rb") as stream:
+                    is_whole = os.fstat(stream.fileno()).st_size == size and file_digest(stream, "sha256").hexdigest() == sha256
             except OSError as error:
                 raise StateError(f"panel {name!r}: {folder / file} is gone ({error.strerror}). {_again(folder)}") from error
-            if len(data) != size or hashlib.sha256(data).hexdigest() != sha256:
+            if not is_whole:
                 raise StateError(f"panel {name!r}: {folder / file} is not what was written. {_again(folder)}")
-            parts[file] = data
-        return panel_of(parts, Frequency(**manifest.frequency))
+        try:
+            frequency = Frequency(**manifest.frequency)
+            if manifest.mapped:
+                return mapped_panel(folder, frequency)
+            return panel_of({file: (folder / file).read_bytes() for file, _, _ in manifest.files}, frequency)
+        except OSError as error:
+            raise StateError(f"panel {name!r}: {folder} is gone ({error.strerror}). {_again(folder)}") from error
 
     def _describe(
         self,
         name: str,
         panel: Panel,
         rows: str,
-        files: list[tuple[str, int, str]],
         *,
         sources: Sequence[str],
         faults: Mapping[str, int] | None,
@@ -167,11 +179,11 @@ class PanelStore:
             frequency=vars_of(panel.frequency),
             series=len(panel),
             positions=len(panel.values),
-            missing=int(np.isnan(panel.values).sum()),
+            missing=panel.missing,
             first=first,
             last=last,
             rows=rows,
-            files=files,
+            files=[],
             sources=list(dict.fromkeys([*(old.sources if old else ()), *sources])),
             faults=dict(faults or {}),
             created=old.created if old else now,
@@ -187,15 +199,16 @@ def time_range(panel: Panel) -> tuple[str, str]:
     return str(labels.iloc[0]), str(labels.iloc[1])
 
 
-def _write_files(folder: Path, panel: Panel) -> list[tuple[str, int, str]]:
-    """Writes the files of a panel, synced, and lists them."""
-    folder.mkdir()
-    files = []
-    for name, data in parts_of(panel):
-        _write_synced(folder / name, data)
-        files.append((name, len(data), hashlib.sha256(data).hexdigest()))
-    _sync(folder)
-    return files
+def _written(path: Path, pieces: Iterable[bytes | memoryview]) -> tuple[str, int, str]:
+    """Writes a file, synced, and says what is in it: its name, bytes and sha256."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        for piece in pieces:
+            size += file.write(piece)
+            digest.update(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return path.name, size, digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -222,16 +235,9 @@ def _clear(folder: Path, *, keep: str | None) -> None:
 
 def _replace_synced(path: Path, data: bytes) -> None:
     beside = path.with_name(f"{path.name}.beside")
-    _write_synced(beside, data)
+    _written(beside, [data])
     beside.replace(path)
     _sync(path.parent)
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync(folder: Path) -> None:
