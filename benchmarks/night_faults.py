@@ -3,11 +3,15 @@
 import json
 import resource
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
-from nights import FIRST, HISTORY, PANEL, Nights, day, deliver, scaled
+from nights import FIRST, HISTORY, LIVE, PANEL, Nights, day, deliver, scaled
+
+from forecaster.streaming.directory import peek
 
 HASTY = ["--set", "training.max_steps=12", "--set", "training.validation_steps=6"]  # so that there is something to improve on
 BROKEN = [
@@ -78,14 +82,18 @@ def corrected_day(job: Nights, truth: pd.DataFrame, number: int) -> None:
 def killed_everywhere(job: Nights, truth: pd.DataFrame, number: int) -> None:
     """Killed in each step, started again, and compared with a twin that was not killed."""
     deliver(job.home, day(truth, number), f"day-{number:02}")
+    with_twin(job, number, ("ingest", "predict", "publish", "decide", "train", "evaluate", "prune"))
+
+
+def with_twin(job: Nights, number: int, steps: tuple[str, ...]) -> None:
+    """A night that is killed before the first of some steps, after each, and half through a training; and one that is not."""
     twin = Nights(job.home.with_name(f"twin-{number}"))
     shutil.rmtree(twin.home)
     shutil.copytree(job.home, twin.home, symlinks=True)
-    job.kill(number, "ingest", "before")
-    for step in ("ingest", "predict", "decide"):
-        job.kill(number, step, "after")
-    job.kill_in_training(number)
-    for step in ("train", "evaluate", "promote", "warm", "prune"):
+    job.kill(number, steps[0], "before")
+    for step in steps:
+        if step == "train":
+            job.kill_in_training(number)
         job.kill(number, step, "after")
     job.do(number, "and started again")
     job.do(number, "and once more")
@@ -156,13 +164,23 @@ def unreadable_day(job: Nights, truth: pd.DataFrame, number: int) -> None:
 
 
 def damaged_champion(job: Nights, truth: pd.DataFrame, number: int) -> None:
-    """The weights in service are cut short; the runbook says: roll back."""
-    service = json.loads((job.home / "runs" / ".in_service" / f"{PANEL}.pointers.json").read_bytes())
-    weights = job.home / "runs" / service["current"] / "weights.safetensors"
+    """The weights in service are cut short, and the night that trains and promotes others is killed as it does so."""
+    weights = job.home / "runs" / serving(job.home)["current"] / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:1_000])
     deliver(job.home, day(truth, number), f"day-{number:02}")
-    job.do(number, "the champion's weights damaged")
-    job.end(job.start(["runs", "rollback", "--panel", PANEL, "--json"]), number, "runbook: forecast runs rollback")
+    with_twin(job, number, ("promote", f"hand over {LIVE}", "prune"))
+    job.end(job.start(["runs", "rollback", "--panel", PANEL, "--json"]), number, "a rollback to the damaged one")
+
+
+def promoted_by_mistake(job: Nights, truth: pd.DataFrame, number: int) -> None:
+    """Somebody lets the worst run serve, live state included; the runbook says: roll back, and type the night again."""
+    deliver(job.home, day(truth, number), f"day-{number:02}")
+    broken = next(line["summary"]["training"]["run"] for line in job.log if line["fault"] == "a broken challenger")
+    job.end(job.start(["runs", "promote", str(broken), "--state", str(job.home / LIVE), "--json"]), number, "promoted by mistake")
+    job.do(number, "a night with it")
+    words = ["runs", "rollback", "--panel", PANEL, "--state", str(job.home / LIVE), "--json"]
+    job.end(job.start(words), number, "runbook: forecast runs rollback")
+    job.do(number, "and the night typed again")
 
 
 FAULTS: dict[int, Callable[[Nights, pd.DataFrame, int], None]] = {
@@ -188,13 +206,26 @@ FAULTS: dict[int, Callable[[Nights, pd.DataFrame, int], None]] = {
     24: damaged_champion,
     26: unreadable_day,
     27: corrected_day,
+    28: promoted_by_mistake,
 }
 
 
+def serving(home: Path) -> dict[str, object]:
+    return json.loads((home / "runs" / ".in_service" / f"{PANEL}.pointers.json").read_bytes())
+
+
 def what_stands(home: Path) -> dict[str, object]:
-    """What a night leaves for others: the panel, who serves, the weights of every run, and what was published."""
-    pointers = json.loads((home / "runs" / ".in_service" / f"{PANEL}.pointers.json").read_bytes())
+    """What a night leaves for others: the panel, who serves and streams, the weights of every run, and what was published."""
     runs = {path.parent.name: json.loads(path.read_bytes())["model_fingerprint"] for path in (home / "runs").glob("*/run.json")}
     manifest = json.loads((home / "data" / "panels" / PANEL / "manifest.json").read_bytes())
     edition = json.loads((home / "forecasts" / PANEL / "latest" / "manifest.json").read_bytes())
-    return {"service": pointers, "runs": runs, "panel": manifest["fingerprint"], "published": edition}
+    with closing(sqlite3.connect(home / "planning.db")) as connection:
+        rows = connection.execute("SELECT * FROM forecasts ORDER BY 1, 2, 3, 5").fetchall()
+    return {
+        "service": serving(home),
+        "runs": runs,
+        "panel": manifest["fingerprint"],
+        "published": edition,
+        "live": Path(peek(home / LIVE)["owner"]["run"]).name,
+        "database": rows,
+    }

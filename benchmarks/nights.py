@@ -17,7 +17,7 @@ from forecaster.jobs.journal import Journal
 
 FIRST = pd.Timestamp("2016-11-01")
 HISTORY = pd.Timestamp("2016-05-01")
-PANEL = "air"
+PANEL, LIVE = "air", "state/air"
 CONFIG = """\
 horizon: 48
 seed: 1
@@ -28,6 +28,8 @@ baselines: {names: [naive, seasonal_naive, naive2, ses]}
 operations:
   deliveries: {freq: h}
   report: false
+  live: [state/air]
+  publish: {to: $PLANNING, table: forecasts, folder: planning}
   retrain: {every_days: 7, max_minutes: null}
   hooks: {on_failure: "cat >> failures.ndjson; echo >> failures.ndjson", on_promote: "cat >> promotions.ndjson"}
 """
@@ -79,7 +81,7 @@ class Nights:
         try:
             for path, descriptor in ((out, 1), (err, 2)):
                 os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
-            os.environ["FORECASTER_HOME"] = str(self.home)
+            os.environ |= {"FORECASTER_HOME": str(self.home), "PLANNING": f"sqlite:///{self.home.resolve()}/planning.db"}
             if limit is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             prepare()

@@ -2,14 +2,15 @@
 
 Beijing's PM2.5 is replayed day by day: each morning a file of yesterday's values lies in the inbox, or does not, and `forecast
 nightly` is started. The faults of `FAULTS` are injected; a night that is killed is started again, and compared with a twin that
-was not. The same nights without faults are then done in three ways: as configured, never trained again, and trained again every
-night. `--out` keeps the log, a line for each process.
+was not. The same nights without faults are then done in several ways: as configured, never trained again, trained again every
+night, and with champions or their combination speaking in place of the network. `--out` keeps the log, a line for each process.
 
     python benchmarks/thirty_nights.py --data DATA --out FOLDER
 """
 
 import argparse
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -30,6 +31,8 @@ WAYS = {  # settings of operations, and whether all that was trained serves
     "as configured": ([], False),
     "never trained again": (["retrain.every_days=null", "retrain.growth=null", "retrain.on_drift=false"], False),
     "trained every night": (["retrain.every_days=0", "retrain.rest_days=0"], True),
+    "champions speak": (["forecaster=champions"], False),
+    "the combination speaks": (["forecaster=combination"], False),
 }
 
 
@@ -59,6 +62,7 @@ def without_faults(
 
     job, began = Nights(out / name.replace(" ", "-")), time.process_time()
     home = Home(job.home)
+    os.environ["PLANNING"] = f"sqlite:///{job.home.resolve()}/planning.db"
     deliver(job.home, truth[(truth["ds"] >= HISTORY) & (truth["ds"] < FIRST)], "history")
     given = [f"operations.{setting}" for setting in settings]
     hasty = [word for word in HASTY if word != "--set"]
@@ -105,6 +109,7 @@ def show(name: str, job: Nights, seconds: float, truth: pd.DataFrame, nights: in
         "runs_trained": len(trained),
         "changes_of_service": len(service["changes"]),
         "cpu_seconds": round(seconds, 1),
+        "training_seconds": round(sum((line["summary"].get("seconds") or {}).get("train", 0.0) for line in job.log), 1),
         "exits": [line.get("exit") for line in job.log],
         "by_network": sum(speaker == "gru" for speaker in speakers),
     }

@@ -142,6 +142,17 @@ def test_forecasts_are_those_of_the_run(forecast: Forecast, night: Any, home: Pa
     assert published(home)["q0.5"].tolist() == said["q0.5"].tolist()
 
 
+def test_after_a_change_by_hand_the_night_publishes_anew(forecast: Forecast, night: Any, home: Path) -> None:
+    shutil.copytree(home / "runs" / "tiny", home / "runs" / "second")
+    for run in ("tiny", "second"):
+        forecast("runs", "promote", run)
+    assert night()["published"]["run"] == "second"
+    forecast("runs", "rollback")
+    done = night()
+    assert (done["published"]["run"], done["is_repeated"]) == ("tiny", False)
+    assert night()["is_repeated"]
+
+
 class KilledError(BaseException):
     """As kill -9 is: no step of the night hears of it."""
 

@@ -103,8 +103,10 @@ class Night:
         panel = self._stored()
         if panel is None:
             return
-        key = key_of(panel.fingerprint, settings_fingerprint(self.config), self.config.operations.model_dump(mode="json"))
-        self._take("predict", key, lambda: self._predict(panel, key))
+        operations = self.config.operations.model_dump(mode="json")
+        served = self._served()
+        key = key_of(panel.fingerprint, settings_fingerprint(self.config), operations, served)
+        self._take("predict", key, lambda: self._predict(panel, key) | {"served": served})
         self._publish()
         held = "deliveries cannot be taken in" if ingested is None else HELD.get(ingested["verdict"], "")
         decided = self._take("decide", key_of(key, held), lambda: self._decide(panel, held))
@@ -114,6 +116,22 @@ class Night:
             self._take("report", key_of(challenger), lambda: self._report(challenger))
         self._publish()
         self._take("prune", key, self._prune)
+
+    def _served(self) -> str | None:
+        """The run in service when the night was to forecast, which is not the one that the night itself put there.
+
+        After a change by hand, such as a rollback, the night may be started again and publishes anew.
+        """
+        serving = self._serving()
+        is_ours = serving is not None and serving == self.journal.result("train").get("run")
+        return self.journal.result("predict").get("served") if is_ours else serving
+
+    def _serving(self) -> str | None:
+        """The run in service; None where there is none, or the pointers are damaged, which is told by whoever was to speak."""
+        try:
+            return service_of(self.panel, self.home).current
+        except StateError:
+            return None
 
     def _challenge(self, panel: Panel, key: str, champion: str | None) -> str | None:
         """Train, choose, judge and promote; the challenger, None where there is none."""
@@ -132,11 +150,7 @@ class Night:
 
     def _follow(self) -> None:
         """Let champions and live states go with the run in service, whoever put it there."""
-        operations = self.config.operations
-        try:
-            serving = service_of(self.panel, self.home).current
-        except StateError:  # told by whoever was to speak
-            return
+        operations, serving = self.config.operations, self._serving()
         if serving is None:
             return
         if lacks_champions(serving, self.home):
