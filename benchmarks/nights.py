@@ -60,7 +60,6 @@ class Nights:
     def __init__(self, folder: Path) -> None:
         self.home, self.config = folder, folder.parent / "nightly.yaml"
         self.log: list[dict[str, object]] = []
-        self.started = 0
         self.published: dict[int, pd.DataFrame] = {}
         folder.mkdir()
 
@@ -70,17 +69,21 @@ class Nights:
 
     def start(
         self, words: list[str], *, prepare: Callable[[], None] = lambda: None, limit: int | None = None
-    ) -> tuple[int, Path, Path]:
-        """A process that types a command: a fork of this one, so that what takes time to import is imported once."""
-        out, err = (self.home.parent / f"{self.home.name}-{self.started}-{number}" for number in (1, 2))
-        self.started += 1
+    ) -> tuple[int, int, int]:
+        """A process that types a command: a fork of this one, so that what takes time to import is imported once.
+
+        It speaks into pipes, which no limit to the size of a file concerns.
+        """
+        (out, to_out), (err, to_err) = os.pipe(), os.pipe()
         pid = os.fork()
         if pid:
+            os.close(to_out)
+            os.close(to_err)
             return pid, out, err
         code = 1
         try:
-            for path, descriptor in ((out, 1), (err, 2)):
-                os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
+            os.dup2(to_out, 1)
+            os.dup2(to_err, 2)
             os.environ |= {"FORECASTER_HOME": str(self.home), "PLANNING": f"sqlite:///{self.home.resolve()}/planning.db"}
             if limit is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -95,21 +98,21 @@ class Nights:
             sys.stderr.flush()
             os._exit(code)
 
-    def end(self, process: tuple[int, Path, Path], number: int, fault: str) -> dict[str, object]:
-        """Wait for a process and log what it said."""
+    def end(self, process: tuple[int, int, int], number: int, fault: str) -> dict[str, object]:
+        """Wait for a process and log what it said, which is less than a pipe holds."""
         pid, out, err = process
         _, status, used = os.wait4(pid, 0)
-        written = out.read_text()
+        written, said = (os.read(pipe, 1 << 20).decode(errors="replace") for pipe in (out, err))
+        os.close(out)
+        os.close(err)
         line = {
             "night": number,
             "fault": fault,
             "exit": os.waitstatus_to_exitcode(status),
             "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
             "summary": json.loads(written) if written.strip() else {},
-            "said": err.read_text(errors="replace").strip().splitlines(),
+            "said": said.strip().splitlines(),
         }
-        out.unlink()
-        err.unlink()
         self.keep(number, line)
         with (self.home.parent / "log.ndjson").open("a") as file:
             file.write(json.dumps(line) + "\n")
