@@ -13,9 +13,9 @@ from forecaster.jobs.home import Home
 from forecaster.jobs.live import Speaker, open_live
 from forecaster.series import Panel
 from forecaster.streaming.arrivals import Arrivals
+from forecaster.streaming.brokers import shown_address
 from forecaster.streaming.edges import BROKERS, LETTERS, STANDARD, open_sink, open_source
 from forecaster.streaming.engine import Engine
-from forecaster.streaming.redis_streams import shown_address
 from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.stream import StreamSummary, stream_forecasts
 from forecaster.streaming.vitals import Pulse

@@ -10,11 +10,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
-from urllib.parse import urlsplit
 
-from forecaster.errors import ConfigError, DataError, StateError
+from forecaster.errors import DataError, StateError
 from forecaster.frequency import Frequency
 from forecaster.streaming.arrivals import Arrivals, place, read_json_lines
+from forecaster.streaming.brokers import (
+    address_of,
+    another_feed,
+    dropped_feed,
+    missing_library,
+    others_write,
+    told,
+    unreadable,
+    unwritable,
+)
 from forecaster.streaming.dates import Dates
 from forecaster.streaming.intake import Intake
 from forecaster.streaming.labels import Labels
@@ -56,7 +65,7 @@ def read_kafka(spec: str, frequency: Frequency, intake: Intake, *, follow: bool 
             fields = read_json_lines(lines, first_line=first_line)
             yield place(fields, lines, dates, first_line=first_line, feed=seen)
     except kafka.KafkaException as error:
-        raise DataError(f"{spec} cannot be read ({_told(error)}). See that the broker is up, and begin again.") from error
+        raise unreadable(spec, told(error)) from error
     finally:
         consumer.close()
 
@@ -71,10 +80,7 @@ def committed_offsets(committed: FeedPosition, topic: str) -> dict[int, int]:
         return {}
     name, _, parts = committed.token.rpartition(":")
     if name != f"{KIND}:{topic}":
-        raise StateError(
-            f"the state has taken in another feed ({name}) than the Kafka topic {topic!r}. Go on with that one, or say that this "
-            "feed is a new one, to read it from its beginning."
-        )
+        raise another_feed(name, f"the Kafka topic {topic!r}")
     pairs = (part.split("=") for part in parts.split(","))
     return {int(part): int(offset) for part, offset in pairs}
 
@@ -95,10 +101,7 @@ def _assign(kafka: ModuleType, consumer: Any, topic: str, offsets: dict[int, int
 
 
 def _gone(topic: str, part: int, found: str) -> StateError:
-    return StateError(
-        f"partition {part} of the Kafka topic {topic!r} {found}; expected all behind them. Let it keep more, or say that this "
-        "feed is a new one, to go on with what is left."
-    )
+    return dropped_feed(f"partition {part} of the Kafka topic {topic!r}", found)
 
 
 def _messages(consumer: Any, intake: Intake) -> list[Any]:
@@ -156,7 +159,7 @@ class KafkaSink:
             self._count = len(_partitions(self._kafka, consumer, self._topic))
             self._there = self._repeats(consumer)
         except (self._kafka.KafkaException, DataError) as error:
-            raise self._refused(_told(error)) from error
+            raise unwritable(self._spec, told(error)) from error
         finally:
             consumer.close()
 
@@ -177,7 +180,7 @@ class KafkaSink:
         """Return once the brokers have taken what was emitted; raises StateError when they do not."""
         left = self._producer.flush(PATIENCE_SECONDS)
         if left or self._refusals:
-            raise self._refused(self._refusals[0] if self._refusals else f"{left:,} forecasts were not taken in time")
+            raise unwritable(self._spec, self._refusals[0] if self._refusals else f"{left:,} forecasts were not taken in time")
 
     def close(self) -> None:
         """Wait for what was emitted."""
@@ -192,7 +195,7 @@ class KafkaSink:
             except BufferError:  # the queue is full
                 self._producer.poll(POLL_SECONDS)
             except self._kafka.KafkaException as error:
-                raise self._refused(_told(error)) from error
+                raise unwritable(self._spec, told(error)) from error
         self._producer.poll(0)
 
     def _note(self, error: Any, _: Any) -> None:
@@ -201,10 +204,7 @@ class KafkaSink:
 
     def _check_same(self, number: int, value: bytes) -> None:
         if self._there.pop(number) != zlib.crc32(value):
-            raise StateError(
-                f"the Kafka topic {self._topic!r} holds another forecast {number} than this state makes; expected a topic that "
-                "nobody else writes to. Name another one for the forecasts."
-            )
+            raise others_write(f"the Kafka topic {self._topic!r}", number)
 
     def _repeats(self, consumer: Any) -> dict[int, int]:
         """The numbers, and checksums, of forecasts that are there and were not committed."""
@@ -215,7 +215,7 @@ class KafkaSink:
             last = self._read_on(consumer, part, max(low, high - 1))[-1:] if high > low else []
             ahead = last[0][0] - self.length if last else 0
             if ahead > MOST_REPEATED:
-                raise self._refused(f"it is {ahead:,} forecasts ahead of this state; name another topic")
+                raise unwritable(self._spec, f"it is {ahead:,} forecasts ahead of this state; name another topic")
             if ahead > 0:
                 there.update(self._read_on(consumer, part, max(low, high - ahead)))
         return {number: checksum for number, checksum in there.items() if number > self.length}
@@ -231,16 +231,10 @@ class KafkaSink:
                     return found
                 number = dict(message.headers() or ()).get(NUMBER)
                 if number is None:
-                    raise self._refused("it holds messages that are no forecasts of ours; name another topic")
+                    raise unwritable(self._spec, "it holds messages that are no forecasts of ours; name another topic")
                 found.append((int(number), zlib.crc32(message.value() or b"")))
                 deadline = time.monotonic() + PATIENCE_SECONDS
-        raise self._refused("its last messages could not be read in time")
-
-    def _refused(self, why: str) -> StateError:
-        return StateError(
-            f"forecasts cannot be written to {self._spec} ({why}). See that the broker is up and the topic is ours, and begin "
-            "again: all that was committed is kept."
-        )
+        raise unwritable(self._spec, "its last messages could not be read in time")
 
 
 # -- the broker --------------------------------------------------------------------------------------------------------------
@@ -251,12 +245,8 @@ def _address(spec: str) -> tuple[ModuleType, str, str]:
     try:
         import confluent_kafka
     except ImportError:
-        raise ConfigError("kafka:// needs the Kafka client, which is not installed. pip install 'forecaster[kafka]'") from None
-    parts = urlsplit(spec)
-    topic = parts.path.strip("/")
-    if not parts.netloc or not topic or "/" in topic:
-        raise ConfigError(f"{spec} names no topic; expected kafka://HOST:PORT/TOPIC. Write it like that.")
-    return confluent_kafka, parts.netloc, topic
+        raise missing_library("kafka") from None
+    return confluent_kafka, *address_of(spec, "topic")
 
 
 def _consumer(kafka: ModuleType, servers: str) -> Any:
@@ -269,13 +259,7 @@ def _partitions(kafka: ModuleType, client: Any, topic: str) -> list[int]:
     try:
         found = client.list_topics(topic, timeout=PATIENCE_SECONDS).topics[topic]
     except kafka.KafkaException as error:
-        raise DataError(f"the broker of the topic {topic!r} does not answer ({_told(error)}). See that it is up.") from error
+        raise DataError(f"the broker of the topic {topic!r} does not answer ({told(error)}). See that it is up.") from error
     if found.error is not None or not found.partitions:
         raise DataError(f"the broker has no topic {topic!r}. Create it, or mend the name.")
     return sorted(found.partitions)
-
-
-def _told(error: Exception) -> str:
-    inner = error.args[0] if error.args else error
-    text = inner.str() if hasattr(inner, "str") else str(inner)
-    return (text.splitlines() or [type(error).__name__])[0].rstrip(".")

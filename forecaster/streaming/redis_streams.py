@@ -13,10 +13,20 @@ from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
-from forecaster.errors import ConfigError, DataError, StateError
 from forecaster.frequency import Frequency
 from forecaster.streaming.arrivals import Arrivals, place, read_json_lines
 from forecaster.streaming.arrivals_csv import MISSING, NUMBER, STEP
+from forecaster.streaming.brokers import (
+    another_feed,
+    dropped_feed,
+    missing_library,
+    no_stream,
+    others_write,
+    shorter_feed,
+    told,
+    unreadable,
+    unwritable,
+)
 from forecaster.streaming.dates import Dates
 from forecaster.streaming.intake import Intake
 from forecaster.streaming.labels import Labels
@@ -52,9 +62,7 @@ def read_redis(spec: str, frequency: Frequency, intake: Intake, *, follow: bool 
             elif not follow:
                 return
     except redis.exceptions.RedisError as error:
-        raise DataError(
-            f"{shown_address(spec)} cannot be read ({_told(error)}). See that the server is up, and begin again."
-        ) from error
+        raise unreadable(spec, told(error)) from error
     finally:
         client.close()
 
@@ -65,10 +73,7 @@ def last_entry(committed: FeedPosition, stream: str) -> tuple[str, int]:
         return BEGINNING, 0
     name, entry, passed = committed.token.rsplit(":", 2)
     if name != f"{KIND}:{stream}":
-        raise StateError(
-            f"the state has taken in another feed ({name}) than the Redis stream {stream!r}. Go on with that one, or "
-            "say that this feed is a new one, to read it from its beginning."
-        )
+        raise another_feed(name, f"the Redis stream {stream!r}")
     return entry, int(passed)
 
 
@@ -99,16 +104,11 @@ def _check_kept(redis: ModuleType, client: Any, stream: str, at: str, passed: in
         return max(lost, 0)
     last, first = _text(info["last-generated-id"]), info.get("first-entry")
     if _order(last) < _order(at):
-        raise StateError(
-            f"the Redis stream {stream!r} ends with entry {last}, and the state took in {at}; expected the same stream. Bring it "
-            "back, or say that this feed is a new one, to read it from its beginning."
-        )
+        raise shorter_feed(f"the Redis stream {stream!r}", f"ends with entry {last}, and the state took in {at}")
     is_gone = first is None or _order(_text(first[0])) > _order(at)
     if is_gone and lost > passed:
-        raise StateError(
-            f"the Redis stream {stream!r} has dropped {lost:,} entries, and the state took in {passed:,}, up to {at}; expected "
-            "all behind that. Let it keep more (MAXLEN), or say that this feed is a new one, to go on with what is left."
-        )
+        found = f"has dropped {lost:,} entries, and the state took in {passed:,}, up to {at}"
+        raise dropped_feed(f"the Redis stream {stream!r}", found)
     return passed
 
 
@@ -144,14 +144,14 @@ class RedisSink:
     is_repeatable = True
 
     def __init__(self, spec: str, frequency: Frequency, *, committed: int = 0) -> None:
-        self._shown = shown_address(spec)
+        self._spec = spec
         self._redis, self._client, self._stream = _connect(spec)
         self._labels = Labels(frequency)
         self.length = committed
         try:
             self._top = self._last_number()
         except self._redis.exceptions.RedisError as error:
-            raise self._refused(error) from error
+            raise unwritable(self._spec, told(error)) from error
 
     def emit(self, live: LiveForecast) -> None:
         """Add the forecasts; raises StateError when the server refuses."""
@@ -168,7 +168,7 @@ class RedisSink:
                     pipeline.xadd(self._stream, {"json": line}, id=f"{number}-0")
             pipeline.execute()
         except self._redis.exceptions.RedisError as error:
-            raise self._refused(error) from error
+            raise unwritable(self._spec, told(error)) from error
         self.length += len(lines)
 
     def sync(self) -> None:
@@ -188,16 +188,7 @@ class RedisSink:
     def _check_same(self, number: int, line: bytes) -> None:
         found = self._client.xrange(self._stream, f"{number}-0", f"{number}-0")
         if not found or found[0][1].get(b"json") != line:
-            raise StateError(
-                f"the Redis stream {self._stream!r} has entries up to {self._top}-0, and not forecast {number} of this state as "
-                f"{number}-0; expected a stream that nobody else writes to. Name another one for the forecasts."
-            )
-
-    def _refused(self, error: Exception) -> StateError:
-        return StateError(
-            f"forecasts cannot be written to {self._shown} ({_told(error)}). See that the server is up and has room, and begin "
-            "again: all that was committed is kept."
-        )
+            raise others_write(f"the Redis stream {self._stream!r}", number)
 
 
 # -- the server --------------------------------------------------------------------------------------------------------------
@@ -208,23 +199,13 @@ def _connect(spec: str) -> tuple[ModuleType, Any, str]:
     try:
         import redis
     except ImportError:
-        raise ConfigError("redis:// needs the Redis client, which is not installed. pip install 'forecaster[redis]'") from None
+        raise missing_library("redis") from None
     parts = urlsplit(spec)
     database, _, stream = parts.path.strip("/").rpartition("/")
     if not parts.hostname or not stream or not (database or "0").isdigit():
-        raise ConfigError(f"{shown_address(spec)} names no stream; expected redis://HOST:PORT/STREAM. Write it like that.")
+        raise no_stream(spec, "stream")
     address = urlunsplit((parts.scheme, parts.netloc, f"/{database or 0}", parts.query, ""))
     return redis, redis.Redis.from_url(address, socket_connect_timeout=10), stream
-
-
-def shown_address(spec: str) -> str:
-    """An address without a password.
-
-    >>> shown_address("redis://me:secret@localhost:6379/feed")
-    'redis://localhost:6379/feed'
-    """
-    parts = urlsplit(spec)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _order(entry: str) -> tuple[int, int]:
@@ -234,7 +215,3 @@ def _order(entry: str) -> tuple[int, int]:
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
-
-
-def _told(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
