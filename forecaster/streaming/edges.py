@@ -13,11 +13,15 @@ from forecaster.series import Panel
 from forecaster.streaming.arrivals import Arrivals
 from forecaster.streaming.arrivals_csv import CsvRows
 from forecaster.streaming.arrow_streams import read_arrow
+from forecaster.streaming.brokers import shown_address
 from forecaster.streaming.dead_letters import read_dead_letters
 from forecaster.streaming.intake import Intake, never
+from forecaster.streaming.kafka import KafkaSink, read_kafka
 from forecaster.streaming.lines import JsonLines, LineFormat
 from forecaster.streaming.live import FeedPosition
+from forecaster.streaming.nats_streams import NatsSink, read_nats
 from forecaster.streaming.outputs import Output, OutputFile, OutputStream, output_of
+from forecaster.streaming.redis_streams import RedisSink, read_redis
 from forecaster.streaming.replay import replay
 from forecaster.streaming.sinks import CsvSink, LiveSink, NdjsonSink
 from forecaster.streaming.sinks_arrow import ArrowSink
@@ -34,7 +38,12 @@ SUFFIXES = {
 SOURCE_FORMATS = (NDJSON, CSV, ARROW, PARQUET, LETTERS)
 SINK_FORMATS = (NDJSON, CSV, ARROW)
 SINKS: dict[str, Callable[[Output, Frequency], LiveSink]] = {NDJSON: NdjsonSink, CSV: CsvSink, ARROW: ArrowSink}
-BROKERS = ("redis", "rediss", "kafka")
+BROKERS: dict[str, tuple[Callable[..., Iterator[Arrivals]], Callable[..., LiveSink]]] = {
+    "redis": (read_redis, RedisSink),
+    "rediss": (read_redis, RedisSink),
+    "kafka": (read_kafka, KafkaSink),
+    "nats": (read_nats, NatsSink),
+}
 STANDARD = "-"
 
 
@@ -52,8 +61,9 @@ def open_source(
     floored: bool = False,
     should_stop: Callable[[], bool] = never,
 ) -> Iterator[Arrivals]:
-    """Micro-batches of a feed: `-` for standard input, a path, `redis://HOST:PORT/STREAM`, `kafka://HOST:PORT/TOPIC`, or a panel.
+    """Micro-batches of a feed: `-` for standard input, a path, a panel, or what a broker keeps.
 
+    A broker's is `redis://HOST:PORT/STREAM`, `nats://HOST:PORT/STREAM` or `kafka://HOST:PORT/TOPIC`.
     The format is that of the suffix, or NDJSON. A file or a broker's stream is read on from where `committed` lies in it; what
     comes on a pipe is read as it comes, unless it is whole.
     With `follow`, a file or a broker's stream ends only with `should_stop`. `speed` is for panels and files of tables: how many
@@ -67,8 +77,10 @@ def open_source(
         _refuse("a panel is replayed", follow=follow, format=format is not None)
         return replay(spec, intake, speed=speed, is_whole=is_whole)
     if isinstance(spec, str) and urlsplit(spec).scheme in BROKERS:
-        _refuse(f"{spec} is a broker's", speed=speed is not None, from_start=is_whole, format=format not in (None, NDJSON))
-        return _open_broker(spec, frequency, intake, follow=follow)
+        is_other = format not in (None, NDJSON)
+        _refuse(f"{shown_address(spec)} is a broker's", speed=speed is not None, from_start=is_whole, format=is_other)
+        read, _ = BROKERS[urlsplit(spec).scheme]
+        return read(spec, frequency, intake, follow=follow)
     form = _format_of(spec, format, SOURCE_FORMATS, flag="--format")
     if spec == STANDARD or not isinstance(spec, str | Path):
         _refuse("a pipe is read as it comes", speed=speed is not None)
@@ -97,14 +109,15 @@ def open_source(
 def open_sink(
     spec: str | Path | BinaryIO, frequency: Frequency, *, format: str | None = None, committed_bytes: int = 0
 ) -> LiveSink:
-    """Where forecasts go: `-` for standard output, a path, `redis://HOST:PORT/STREAM` or `kafka://HOST:PORT/TOPIC`.
+    """Where forecasts go: `-` for standard output, a path, or a broker's stream as `open_source` has it.
 
     The format is that of the suffix, or NDJSON. `committed_bytes` is the sink's `length` as it was committed. Raises ConfigError
     for a format that is none, and StateError when the place holds something else or cannot be written to.
     """
     if isinstance(spec, str) and urlsplit(spec).scheme in BROKERS:
-        _refuse(f"{spec} is a broker's", format=format not in (None, NDJSON))
-        return _open_broker_sink(spec, frequency, committed=committed_bytes)
+        _refuse(f"{shown_address(spec)} is a broker's", out_format=format not in (None, NDJSON))
+        _, sink = BROKERS[urlsplit(spec).scheme]
+        return sink(spec, frequency, committed=committed_bytes)
     form = _format_of(spec, format, SINK_FORMATS, flag="--out-format")
     return SINKS[form](_output(spec, committed_bytes), frequency)
 
@@ -167,26 +180,3 @@ def _refuse(why: str, **given: bool) -> None:
     for name, is_given in given.items():
         if is_given:
             raise ConfigError(f"{why}, and --{name.replace('_', '-')} does not go with that. Leave it out.")
-
-
-# -- brokers -----------------------------------------------------------------------------------------------------------------
-
-
-def _open_broker(spec: str, frequency: Frequency, intake: Intake, *, follow: bool) -> Iterator[Arrivals]:
-    if spec.startswith("kafka"):
-        from forecaster.streaming.kafka import read_kafka
-
-        return read_kafka(spec, frequency, intake, follow=follow)
-    from forecaster.streaming.redis_streams import read_redis
-
-    return read_redis(spec, frequency, intake, follow=follow)
-
-
-def _open_broker_sink(spec: str, frequency: Frequency, *, committed: int) -> LiveSink:
-    if spec.startswith("kafka"):
-        from forecaster.streaming.kafka import KafkaSink
-
-        return KafkaSink(spec, frequency, committed=committed)
-    from forecaster.streaming.redis_streams import RedisSink
-
-    return RedisSink(spec, frequency, committed=committed)
