@@ -6,7 +6,7 @@ observation at a time. Axes: B series (or rows), L leads 1..horizon, Q quantiles
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -122,6 +122,17 @@ class Stepper(Protocol):
 
     def forecast(self, state: State, position: Positions) -> Values:
         """Quantiles [B, L, Q] of the positions after `position` [B], the last one stepped."""
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """A stepper of several voices, which can say of a state [B, S] who speaks."""
+
+    def speaking(self, state: State) -> dict[str, int]:
+        """How many rows each voice speaks for, and how many have lost their first one, by the reason."""
+
+    def told(self, state: State) -> list[str]:
+        """A sentence for each row whose first voice does not speak; nothing for the others."""
 
 
 def warm_state(stepper: Stepper, panel: Panel) -> State:

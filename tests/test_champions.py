@@ -145,12 +145,14 @@ def test_the_table_goes_through_parquet_and_says_who_came_second(tmp_path):
     table = choose_champions(losses_by(two_camps(), noise=0.05))
     table.to_frame().to_parquet(tmp_path / "champions.parquet", index=False)
     frame = pd.read_parquet(tmp_path / "champions.parquet")
-    assert list(frame.columns[:6]) == ["unique_id", "forecaster", "loss", "runner_up", "margin", "origins"]
+    assert list(frame.columns[:7]) == ["unique_id", "forecaster", "loss", "runner_up", "margin", "origins", "through"]
+    assert frame.loc[0, "through"] == 7 + losses_by(two_camps(), noise=0.05).horizon  # the last origin's last lead
     assert frame.loc[0, ["forecaster", "runner_up", "origins"]].tolist() == ["a", "b", 8]
     assert (frame["margin"] > 0).all()
     back = ChampionTable.from_frame(frame)
     assert (back.ids, back.forecasters, back.champions) == (table.ids, table.forecasters, table.champions)
     np.testing.assert_array_equal(back.weights, table.weights)
+    np.testing.assert_array_equal(back.through, table.through)
 
 
 def test_a_table_that_is_none_is_refused():
@@ -158,7 +160,7 @@ def test_a_table_that_is_none_is_refused():
     with pytest.raises(DataError, match=r"no column 'weight_of_b'; .* Choose them again\."):
         ChampionTable.from_frame(frame.drop(columns="weight_of_b"))
     with pytest.raises(DataError, match=r"no column loss_of_…"):
-        ChampionTable.from_frame(frame[frame.columns[:6]])
+        ChampionTable.from_frame(frame[frame.columns[:7]])
     with pytest.raises(DataError, match=r"has no row"):
         ChampionTable.from_frame(frame.iloc[:0])
 

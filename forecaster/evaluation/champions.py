@@ -6,7 +6,7 @@ Axes: S series, F forecasters, B rows, L leads, Q quantiles.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,10 +20,11 @@ from forecaster.evaluation.losses import Losses
 from forecaster.evaluation.shrinkage import expected_losses
 from forecaster.evaluation.significance import diebold_mariano
 from forecaster.forecast import Forecast, Forecaster, check_quantiles
+from forecaster.frequency import Positions
 from forecaster.series import Origins, Panel, Values
 
 LOSS, WEIGHT = "loss_of_", "weight_of_"  # columns, one for each forecaster; who is champion follows from them
-COLUMNS = ("unique_id", "forecaster", "loss", "runner_up", "margin", "origins")
+COLUMNS = ("unique_id", "forecaster", "loss", "runner_up", "margin", "origins", "through")
 LUCK = 0.05
 POWER = 6  # of the inverse losses: with 4 to 12 a combination beat all it is made of, with 1 not (`benchmarks/champions.py`)
 LEAST_RATIO = 1e-3  # of the largest loss of a series: what a perfect forecast counts as
@@ -33,6 +34,7 @@ LEAST_RATIO = 1e-3  # of the largest loss of a series: what a perfect forecast c
 class ChampionTable:
     """The loss to expect of each forecaster on each series and its weight in a combination [S, F], over so many origins [S].
 
+    `through` [S] is the position of the last value that this is known from: what came later may be judged against the choice.
     The first of `forecasters` is the panel's best; it speaks wherever nobody is expected to do better.
     """
 
@@ -41,6 +43,7 @@ class ChampionTable:
     losses: Values
     weights: Values
     origins: Index
+    through: Positions
 
     @cached_property
     def ranking(self) -> Index:
@@ -51,6 +54,11 @@ class ChampionTable:
     def champions(self) -> tuple[str, ...]:
         """Who speaks for each series."""
         return tuple(self.forecasters[f] for f in self.ranking[:, 0])
+
+    def ranked(self, names: Sequence[str]) -> Index:
+        """Some of the forecasters, as places in `names`, by the loss to expect on each series [S, N], the least first."""
+        columns = [self.forecasters.index(name) for name in names]
+        return np.argsort(self.losses[:, columns], axis=1, kind="stable")
 
     def to_frame(self) -> pd.DataFrame:
         """What `champions.parquet` holds, a row for each series: COLUMNS, then each forecaster's loss and weight.
@@ -66,6 +74,7 @@ class ChampionTable:
             "runner_up": [self.forecasters[f] for f in self.ranking[:, 1]] if has_second else [None] * len(self.ids),
             "margin": ordered[:, 1] - ordered[:, 0] if has_second else np.full(len(self.ids), np.nan),
             "origins": self.origins,
+            "through": self.through,
         }
         for f, name in enumerate(self.forecasters):
             columns[LOSS + name], columns[WEIGHT + name] = self.losses[:, f], self.weights[:, f]
@@ -81,7 +90,8 @@ class ChampionTable:
             raise DataError(f"the table of champions has no {what}; expected what choose_champions wrote. Choose them again.")
         losses, weights = (frame[[start + name for name in names]].to_numpy(dtype=np.float64) for start in (LOSS, WEIGHT))
         ids = tuple(str(unique_id) for unique_id in frame["unique_id"])
-        return cls(ids, names, losses, weights, frame["origins"].to_numpy(dtype=np.int64))
+        origins, through = (frame[column].to_numpy(dtype=np.int64) for column in ("origins", "through"))
+        return cls(ids, names, losses, weights, origins, through)
 
 
 def choose_champions(losses: Losses) -> ChampionTable:
@@ -96,7 +106,10 @@ def choose_champions(losses: Losses) -> ChampionTable:
         raise DataError("no forecaster was scored on any origin; expected losses to choose champions by. Hold back more origins.")
     expected = expected_losses(losses)
     weights = inverse_weights(expected.seen)
-    return ChampionTable(expected.ids, expected.forecasters, expected.losses, weights, expected.origins)
+    _, place = np.unique(losses.series, return_inverse=True)
+    through = np.full(len(expected.ids), np.iinfo(np.int64).min)
+    np.maximum.at(through, place, losses.origins + losses.horizon)
+    return ChampionTable(expected.ids, expected.forecasters, expected.losses, weights, expected.origins, through)
 
 
 @dataclass(frozen=True)
@@ -194,7 +207,8 @@ class Champions:
 
     Where the champion is not at hand, refuses, or leaves a row without finite numbers, the panel's best speaks, and after it
     whoever is next on the panel; a note says so. A series that is not in the table is the panel's best's, or is combined with
-    the mean weights. Quantiles are combined by averaging them (Vincentization), so they do not cross.
+    the mean weights. A champion that has lost its standing is in `instead`: for some ids, who speaks in its place, and why.
+    Quantiles are combined by averaging them (Vincentization), so they do not cross.
     Raises ConfigError when none of the table's forecasters is given.
     Source: Lichtendahl, Grushka-Cockayne, Winkler 2013, doi:10.1287/mnsc.1120.1667.
     """
@@ -202,6 +216,7 @@ class Champions:
     table: ChampionTable
     forecasters: Mapping[str, Forecaster]
     is_combined: bool = False
+    instead: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not set(self.table.forecasters) & set(self.forecasters):
@@ -223,7 +238,7 @@ class Champions:
     def _choose(self, question: "_Question") -> tuple[Values, dict[str, str]]:
         """Everyone answers the rows that are theirs; those left open go down the panel's order."""
         names, ids = self.table.forecasters, question.ids
-        values, notes = question.no_answer(len(ids)), dict[str, str]()
+        values, notes = self._fall_back(question)
         rows, speaker = self._rows(ids), np.zeros(len(ids), dtype=np.int64)
         speaker[rows >= 0] = self.table.ranking[rows[rows >= 0], 0]
         turns = [(f, speaker == f) for f in range(len(names))] + [(f, speaker != f) for f in range(len(names))]
@@ -233,6 +248,16 @@ class Champions:
             notes |= said
             for row in still[(speaker[still] != f) & ~_is_open(values[still])]:
                 notes[ids[row]] = f"{names[speaker[row]]} gave no number; {names[f]} speaks for it"
+        return values, notes
+
+    def _fall_back(self, question: "_Question") -> tuple[Values, dict[str, str]]:
+        """What is said in place of champions that have lost their standing; NaN in all other rows."""
+        ids = question.ids
+        values, notes = question.no_answer(len(ids)), dict[str, str]()
+        for name in sorted({name for name, _ in self.instead.values()}):
+            rows = np.array([r for r, i in enumerate(ids) if i in self.instead and self.instead[i][0] == name], dtype=np.int64)
+            values[rows], said = question.put_to(self.forecasters.get(name), rows)
+            notes |= said | {ids[row]: self.instead[ids[row]][1] for row in rows[~_is_open(values[rows])]}
         return values, notes
 
     def _combine(self, question: "_Question") -> tuple[Values, dict[str, str]]:

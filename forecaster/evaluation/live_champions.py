@@ -1,26 +1,32 @@
 """Champions that live: each series carries the state of whoever speaks for it, behind the same door as all others.
 
-The state of a series is its champion's number, room for the largest state among the members, and the state of a stand-in that
-speaks while the champion has no finite forecast. Rows are grouped by champion and each group is stepped by its own member, so
-every forecast is, to the bit, what that member says alone.
+The state of a series is the numbers of its champion and its runner-up, what they are judged by (`standing.py`), room for the
+state of each, and the state of a stand-in. A champion that is off its coverage, stale, beaten, or has no finite forecast falls
+back to the runner-up where that is sound, else to the stand-in, and comes back. Rows are grouped by forecaster and each group is
+stepped by its own member, so every forecast is, to the bit, what that member says alone.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from forecaster.errors import ConfigError
+from forecaster.evaluation import standing
 from forecaster.evaluation.champions import ChampionTable
 from forecaster.evaluation.ledger import Index
+from forecaster.evaluation.standing import Flags, Judge
 from forecaster.forecast import State, Stepper, warm_state
 from forecaster.frequency import Positions
 from forecaster.series import Panel, Values
 
-RULES = 1  # raise it when the layout changes: state stepped by other rules must be refused
+RULES = 2  # raise it when the layout changes: state stepped by other rules must be refused
+CHAMPION, RUNNER_UP, STAND_IN = 0, 1, 2  # who speaks for a series
+VOICES = ("champion", "runner_up", "stand_in")
+REASONS = {"stale": "stale", "off_coverage": "off its coverage", "beaten": "beaten by its runner-up"}
+NOBODY = -1  # the number of a runner-up that there is none of
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,11 @@ class Member:
 
 @dataclass(frozen=True)
 class ChampionStepper:
-    """A `Stepper` in which each series is its champion's.
+    """A `Stepper` in which each series is its champion's, as long as that stands (`standing.Judge`).
 
-    A series that is not in the table is the panel's best's, as is one whose champion is not among the members. Where a forecast
-    is not finite, the stand-in's is given, if there is one. Raises ConfigError when no member is in the table, or when members
-    differ in their horizon or quantiles.
+    Champion and runner-up are the first two of a series' ranking that are among the members; a series that is not in the table
+    has those of the panel. Nothing is judged before the end of the evidence that they were chosen on. Raises ConfigError when
+    no member is in the table, or when members differ in their horizon or quantiles.
     """
 
     table: ChampionTable
@@ -67,11 +73,16 @@ class ChampionStepper:
         return tuple(name for name in self.table.forecasters if name in self.members)
 
     @cached_property
+    def judge(self) -> Judge:
+        return Judge(self.horizon, self.quantiles)
+
+    @cached_property
     def fingerprint(self) -> str:
-        """Changes with any member, the stand-in, and who speaks for any series."""
+        """Changes with any member, the stand-in, and who may speak for any series from when on."""
         parts = [self.members[name].stepper.fingerprint for name in self.names]
         parts.append(self.stand_in.stepper.fingerprint if self.stand_in else "")
-        told = (RULES, self.names, parts, self.table.ids, self.table.champions)
+        ranked = self._ranked.tolist(), self.table.through.tolist()
+        told = (RULES, standing.RULES, self.names, parts, self.table.ids, ranked)
         return f"champions-{hashlib.sha256(repr(told).encode()).hexdigest()[:12]}"
 
     @cached_property
@@ -81,7 +92,7 @@ class ChampionStepper:
 
     @property
     def state_size(self) -> int:
-        return 1 + self.room + (self.stand_in.stepper.state_size if self.stand_in else 0)
+        return int(self._beside.stop)
 
     @property
     def horizon(self) -> int:
@@ -91,67 +102,167 @@ class ChampionStepper:
     def quantiles(self) -> tuple[float, ...]:
         return self.members[self.names[0]].stepper.quantiles
 
+    # -- the door for streams ------------------------------------------------------------------------------------------------
+
     def initial_state(self, count: int) -> State:
         """The state [B, S] of series that nobody has chosen for: the panel's best speaks for them."""
-        state = self._empty(np.zeros(count, dtype=np.int64))
-        state[:, self._own(0)] = self.members[self.names[0]].stepper.initial_state(count)
+        state = self._empty(np.tile(self._unknown, (count, 1)), np.zeros(count))
+        for voice, member, rows in self._groups(state):
+            state[rows, self._own(voice, member)] = member.stepper.initial_state(len(rows))
         if self.stand_in:
             state[:, self._beside] = self.stand_in.stepper.initial_state(count)
         return state
 
-    def warm(self, panel: Panel) -> State:
-        """The state [B, S] after every value of the panel, each series with its champion."""
-        place = {unique_id: self._number(name) for unique_id, name in zip(self.table.ids, self.table.champions, strict=True)}
-        choice = np.array([place.get(unique_id, 0) for unique_id in panel.ids], dtype=np.int64)
-        state = self._empty(choice)
-        for number, rows in _groups(choice):
-            state[rows, self._own(number)] = self.members[self.names[number]].state_after(panel.select(rows.tolist()))
-        if self.stand_in and len(panel):
-            state[:, self._beside] = self.stand_in.state_after(panel)
-        return state
-
     def step(self, state: State, y: Values, position: Positions) -> State:
+        """Judge what was forecast of these positions by y [B], step every voice, then keep the forecasts that are due."""
         after = state.copy()
-        for number, rows in _groups(self.choice(state)):
-            own = np.ascontiguousarray(state[rows, self._own(number)])
-            after[rows, self._own(number)] = self.members[self.names[number]].stepper.step(own, y[rows], position[rows])
+        self.judge.score(after[:, self._numbers], y, position)
+        for voice, member, rows in self._groups(state):
+            own = self._own(voice, member)
+            after[rows, own] = member.stepper.step(np.ascontiguousarray(state[rows, own]), y[rows], position[rows])
         if self.stand_in:
             after[:, self._beside] = self.stand_in.stepper.step(np.ascontiguousarray(state[:, self._beside]), y, position)
+        self._keep(after, position)
         return after
 
     def forecast(self, state: State, position: Positions) -> Values:
-        values = np.empty((len(state), self.horizon, len(self.quantiles)))
-        for number, rows in _groups(self.choice(state)):
-            own = np.ascontiguousarray(state[rows, self._own(number)])
-            values[rows] = self.members[self.names[number]].stepper.forecast(own, position[rows])
-        is_open = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))
-        if self.stand_in and len(is_open):
-            beside = np.ascontiguousarray(state[is_open, self._beside])
-            values[is_open] = self.stand_in.stepper.forecast(beside, position[is_open])
+        """Quantiles [B, L, Q] of whoever speaks; where these are not finite, of whoever is next."""
+        values = np.full((len(state), self.horizon, len(self.quantiles)), np.nan)
+        voices = self.voices(state)
+        self._answer(values, np.flatnonzero(voices == CHAMPION), state, position, voice=CHAMPION)
+        is_next = (voices == CHAMPION) & self._is_sound(state, RUNNER_UP) & _is_open(values)
+        self._answer(values, np.flatnonzero((voices == RUNNER_UP) | is_next), state, position, voice=RUNNER_UP)
+        rest = np.flatnonzero(_is_open(values))
+        if self.stand_in and len(rest):
+            values[rest] = self.stand_in.stepper.forecast(np.ascontiguousarray(state[rest, self._beside]), position[rest])
         return values
 
+    # -- beginning with what is known ----------------------------------------------------------------------------------------
+
+    def warm(self, panel: Panel) -> State:
+        """The state [B, S] after every value of the panel, to the bit that of stepping from the end of the evidence on.
+
+        Up to there the states come from the members, as quickly as these can; a series that is not in the table is stepped from
+        its second value on.
+        """
+        place = {unique_id: row for row, unique_id in enumerate(self.table.ids)}
+        rows = np.array([place.get(unique_id, -1) for unique_id in panel.ids], dtype=np.int64)
+        through = np.where(rows >= 0, np.append(self.table.through, 0)[rows], panel.starts - 1)
+        counts = np.clip(panel.ends - through, 0, panel.lengths - 1)
+        head = panel.drop_last(counts)
+        state = self._empty(np.vstack([self._ranked, self._unknown])[rows], head.ends - through)
+        for voice, member, own in self._groups(state):
+            state[own, self._own(voice, member)] = member.state_after(head.select(own.tolist()))
+        if self.stand_in and len(panel):
+            state[:, self._beside] = self.stand_in.state_after(head)
+        self._keep(state, head.ends)
+        for turn in range(int(counts.max(initial=0))):
+            some = np.flatnonzero(counts > turn)
+            at = head.lengths[some] + turn
+            state[some] = self.step(state[some], panel.values[panel.offsets[some] + at], panel.starts[some] + at)
+        return state
+
+    # -- what can be read from a state ---------------------------------------------------------------------------------------
+
     def choice(self, state: State) -> Index:
-        """Who speaks for each row [B], as a place in `names`."""
-        return state[:, 0].astype(np.int64)
+        """The champion of each row [B], as a place in `names`."""
+        return state[:, CHAMPION].astype(np.int64)
 
-    def _number(self, name: str) -> int:
-        return self.names.index(name) if name in self.names else 0
+    def voices(self, state: State) -> Index:
+        """Who speaks for each row [B]: CHAMPION, RUNNER_UP or STAND_IN."""
+        has_second = self._is_sound(state, RUNNER_UP)
+        is_first = self._is_sound(state, CHAMPION) & ~(self.judge.is_beaten(state[:, self._numbers]) & has_second)
+        return np.where(is_first, CHAMPION, np.where(has_second, RUNNER_UP, STAND_IN if self.stand_in else CHAMPION))
 
-    def _own(self, number: int) -> slice:
-        """Where the state of a member lies."""
-        return slice(1, 1 + self.members[self.names[number]].stepper.state_size)
+    def speakers(self, state: State) -> list[str]:
+        """The member that speaks for each row, by name; nothing where it is the stand-in."""
+        voices, numbers = self.voices(state), state[:, :STAND_IN].astype(np.int64)
+        return ["" if voice == STAND_IN else self.names[own[voice]] for voice, own in zip(voices, numbers, strict=True)]
+
+    def speaking(self, state: State) -> dict[str, int]:
+        """For how many rows each voice speaks, and why, by reason, the champion does not."""
+        voices, reasons = self.voices(state), self._reasons(state)
+        told = {name: int((voices == voice).sum()) for voice, name in enumerate(VOICES)}
+        return told | {reason: int((reasons[voices != CHAMPION] == n).sum()) for n, reason in enumerate(REASONS)}
+
+    def told(self, state: State) -> list[str]:
+        """Of each row why its champion does not speak, and who does instead; nothing where it does."""
+        lines, why = [], tuple(REASONS.values())
+        for first, speaker, reason in zip(self.choice(state), self.speakers(state), self._reasons(state), strict=True):
+            champion = self.names[first]
+            lines.append("" if speaker == champion else f"{champion} is {why[reason]}; {speaker or 'the stand-in'} speaks for it")
+        return lines
+
+    # -- inside --------------------------------------------------------------------------------------------------------------
+
+    def _is_sound(self, state: State, voice: int) -> Flags:
+        """Of which rows [B] a voice is there, neither stale nor off its coverage."""
+        numbers = state[:, self._numbers]
+        return np.asarray((state[:, voice] >= 0) & ~self.judge.is_stale(numbers) & ~self.judge.is_off(numbers, voice))
+
+    def _reasons(self, state: State) -> Index:
+        """What there is against each champion [B], as a place in REASONS."""
+        numbers = state[:, self._numbers]
+        return np.where(self.judge.is_stale(numbers), 0, np.where(self.judge.is_off(numbers, CHAMPION), 1, 2))
+
+    def _keep(self, state: State, position: Positions) -> None:
+        """Keep, in place, forecasts of both voices made after these positions where they are to be judged."""
+        due = np.flatnonzero(self.judge.is_due(state[:, self._numbers], position))
+        for voice in (CHAMPION, RUNNER_UP):
+            values = np.full((len(due), self.horizon, len(self.quantiles)), np.nan)
+            self._answer(values, np.arange(len(due)), state[due], position[due], voice=voice)
+            self.judge.keep(state[:, self._numbers], due, values, position[due], voice=voice)
+
+    def _answer(self, values: Values, rows: Index, state: State, position: Positions, *, voice: int) -> None:
+        """Put what a voice forecasts for some of the rows into their values, in place."""
+        some = state[rows]
+        for _, member, own in self._groups(some, (voice,)):
+            alone = np.ascontiguousarray(some[own, self._own(voice, member)])
+            values[rows[own]] = member.stepper.forecast(alone, position[rows[own]])
+
+    def _groups(self, state: State, voices: Sequence[int] = (CHAMPION, RUNNER_UP)) -> Iterator[tuple[int, Member, Index]]:
+        """A voice, a member, and the rows of the state in which the one is the other's."""
+        for voice in voices:
+            for number in np.unique(state[:, voice]):
+                if number != NOBODY:
+                    yield voice, self.members[self.names[int(number)]], np.flatnonzero(state[:, voice] == number)
+
+    @cached_property
+    def _ranked(self) -> Index:
+        """The champion and the runner-up of each series of the table [S, 2]."""
+        order = self.table.ranked(self.names)[:, :2]
+        return order if len(self.names) > 1 else np.hstack([order, np.full_like(order, NOBODY)])
 
     @property
+    def _unknown(self) -> Index:
+        """The champion and the runner-up of a series that is not in the table [2]."""
+        return np.array([0, 1 if len(self.names) > 1 else NOBODY])
+
+    # -- where things lie ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _numbers(self) -> slice:
+        """Where the numbers lie that a champion is judged by."""
+        return slice(STAND_IN, STAND_IN + self.judge.width)
+
+    def _own(self, voice: int, member: Member) -> slice:
+        """Where the state of a voice lies."""
+        first = self._numbers.stop + voice * self.room
+        return slice(first, first + member.stepper.state_size)
+
+    @cached_property
     def _beside(self) -> slice:
         """Where the state of the stand-in lies."""
-        return slice(1 + self.room, self.state_size)
+        first = self._numbers.stop + min(len(self.names), 2) * self.room
+        return slice(first, first + (self.stand_in.stepper.state_size if self.stand_in else 0))
 
-    def _empty(self, choice: NDArray[np.int64]) -> State:
-        state = np.zeros((len(choice), self.state_size), dtype=np.float32)
-        state[:, 0] = choice
+    def _empty(self, ranked: Index, ages: Values | Positions) -> State:
+        state = np.zeros((len(ranked), self.state_size), dtype=np.float32)
+        state[:, :STAND_IN] = ranked
+        state[:, self._numbers] = self.judge.first_numbers(ages)
         return state
 
 
-def _groups(choice: Index) -> list[tuple[int, Index]]:
-    """The rows of each champion that has any."""
-    return [(int(number), np.flatnonzero(choice == number)) for number in np.unique(choice)]
+def _is_open(values: Values) -> Flags:
+    """Which rows [B] of [B, L, Q] have a number missing."""
+    return np.asarray(~np.isfinite(values).all(axis=(1, 2)))

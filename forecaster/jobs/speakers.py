@@ -53,23 +53,23 @@ def stepper_of(
 
 
 def _champions(run: Run, home: Home, network: Recurrent, *, say: Say, progress: Progress | None) -> ChampionStepper:
-    """The run's champions, each baseline among them fitted on the series that it speaks for."""
+    """The run's champions, each baseline among them fitted on the series that it may speak for, as champion or as runner-up."""
     table, panel = needed_champions(run), _trained_on(run, home)
-    speaker = dict(zip(table.ids, table.champions, strict=True))
+    steppable = [name for name in table.forecasters if name == network.name or name in BASELINES]
+    ranked = dict(zip(table.ids, table.ranked(steppable)[:, :2].tolist(), strict=True))
     members: dict[str, Member] = {}
-    stand_in = None
-    for name in table.forecasters:
-        own = [b for b, unique_id in enumerate(panel.ids) if speaker.get(unique_id, table.forecasters[0]) == name]
+    for place, name in enumerate(steppable):
+        own = [b for b, unique_id in enumerate(panel.ids) if place in ranked.get(unique_id, (0, 1))]
+        if not own and place > 1:
+            continue
         if name == network.name:
-            if own or name == table.forecasters[0]:
-                _check_covariates(run, network)
-                members[name] = Member(network, network.warm)
-                naive = _baseline(run, home, STAND_IN, panel, say=say, progress=progress)
-                stand_in = Member(naive, naive.warm)
-        elif name in BASELINES and (own or name == table.forecasters[0]):
+            _check_covariates(run, network)
+            members[name] = Member(network, network.warm)
+        else:
             stepper = _baseline(run, home, name, panel.select(own) if own else panel, say=say, progress=progress)
             members[name] = Member(stepper, stepper.warm)
-    return ChampionStepper(table, members, stand_in)
+    naive = _baseline(run, home, STAND_IN, panel, say=say, progress=progress)
+    return ChampionStepper(table, members, Member(naive, naive.warm))
 
 
 def _trained_on(run: Run, home: Home) -> Panel:
