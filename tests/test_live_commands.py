@@ -110,7 +110,7 @@ def test_a_state_whose_history_nobody_holds_is_not_handed_over(forecast: Forecas
     streamed(forecast, "--in", "later.csv", "--out", "live.ndjson", "--set", "revision_window=2")
     said = refused(forecast, "state", "handover", STATE, "tiny", "--forecaster", "ses")
     assert "3 series of state/tiny ('cpi', 'infl', 'realgdp') have moved on too far" in said
-    assert not (home / "state" / "tiny.next").exists()  # nothing that a later command would take for a whole state
+    assert not (home / STATE / "previous").exists()  # nothing that a later command would hand back
     assert told(forecast, "state", "handover", STATE, "tiny", "--forecaster", "ses", "--anyway")["cut"] == [
         "cpi",
         "infl",
@@ -169,13 +169,6 @@ def test_a_stream_is_logged_and_pruned(forecast: Forecast, home: Path) -> None:
 )
 def test_a_mistake_is_told_in_one_line(forecast: Forecast, words: tuple[object, ...], message: str) -> None:
     assert message in refused(forecast, *words)
-
-
-def test_a_hand_over_that_was_killed_between_its_renamings_is_finished(forecast: Forecast, home: Path) -> None:
-    streamed(forecast, "--in", "later.csv", "--out", "live.ndjson")
-    expected = told(forecast, "state", "inspect", STATE)
-    (home / STATE).rename(home / "state" / "tiny.next")
-    assert told(forecast, "state", "inspect", STATE) == expected
 
 
 def test_a_warm_state_is_what_a_stream_begins_with(forecast: Forecast, home: Path) -> None:

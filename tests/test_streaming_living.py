@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 import pytest
-from test_streaming_engine import dead_letters, feed_of, kept, line, open_store, some_panel, stream
-from test_streaming_steppers import HOURLY, NUMBERED, SeasonalRing, Smoothing
+from test_streaming_engine import dead_letters, kept, line, open_store, stream
+from test_streaming_steppers import HOURLY, NUMBERED, Smoothing
 
 from forecaster.streaming.arrivals import read_arrivals
 from forecaster.streaming.edges import open_source
@@ -19,60 +19,6 @@ from forecaster.streaming.stream import stream_forecasts
 from forecaster.streaming.vitals import Pulse, Vitals, vitals
 
 WINDOW = 4
-
-
-def test_a_model_that_follows_goes_on_from_what_the_stream_took_in_last(tmp_path):
-    panel = some_panel()
-    stream(tmp_path / "old", feed_of(panel, missing=True), window=WINDOW)
-    ring = SeasonalRing()
-    with open_store(tmp_path / "old", Smoothing(), window=WINDOW) as store:
-        old = Engine(Smoothing(), NUMBERED, store)
-        with open_store(tmp_path / "new", ring, window=WINDOW) as beside:
-            new = Engine(ring, NUMBERED, beside)
-            new.warm(panel.drop_last(3))  # the panel is a little behind the stream
-            assert new.out_of_reach(old.series) == []
-            new.adopt(old.series, old.progress)
-            assert new.progress.feed == old.progress.feed
-    _, expected, _ = stream(tmp_path / "stepped", feed_of(panel, missing=True), stepper=ring, window=WINDOW)
-    assert kept(tmp_path / "new", ring, window=WINDOW) == expected
-
-
-def test_a_follower_believes_the_stream_where_its_history_differs(tmp_path):
-    feed = b"".join(line("a", ds, float(ds)) for ds in range(1, 12))
-    revised = feed + line("a", 10, -1.0)
-    stream(tmp_path / "old", revised, window=WINDOW)
-    with open_store(tmp_path / "old", Smoothing(), window=WINDOW) as store:
-        old = Engine(Smoothing(), NUMBERED, store)
-        with open_store(tmp_path / "new", Smoothing(), window=WINDOW) as beside:
-            new = Engine(Smoothing(), NUMBERED, beside)
-            stream_forecasts(open_source(io.BytesIO(feed), NUMBERED, max_batch=5), new, NdjsonSink(io.BytesIO(), NUMBERED))
-            new.adopt(old.series, old.progress)
-    assert kept(tmp_path / "new", Smoothing(), window=WINDOW) == kept(tmp_path / "old", Smoothing(), window=WINDOW)
-
-
-def test_a_follower_says_which_series_it_could_not_follow_back(tmp_path):
-    feed = b"".join(line("a", ds, 1.0) for ds in range(30)) + b"".join(line("b", ds, 1.0) for ds in range(25, 30))
-    stream(tmp_path / "old", feed, window=WINDOW)
-    with open_store(tmp_path / "old", Smoothing(), window=WINDOW) as store:
-        old = Engine(Smoothing(), NUMBERED, store)
-        with open_store(tmp_path / "new", Smoothing(), window=WINDOW) as beside:
-            new = Engine(Smoothing(), NUMBERED, beside)
-            assert new.out_of_reach(old.series) == ["a"]
-            new.adopt(old.series, old.progress)
-            assert new.series.positions[:2].tolist() == [29, 29]
-            assert new.series.counts[:2].tolist() == [2 * WINDOW, 5]
-
-
-def test_a_follower_also_passes_over_more_than_a_feed_may_leave_out(tmp_path):
-    stream(tmp_path / "old", b"".join(line("a", ds, 1.0) for ds in range(2000)), window=WINDOW)
-    with open_store(tmp_path / "old", Smoothing(), window=WINDOW) as store:
-        old = Engine(Smoothing(), NUMBERED, store)
-        with open_store(tmp_path / "new", Smoothing(), window=WINDOW) as beside:
-            new = Engine(Smoothing(), NUMBERED, beside)
-            new.advance(read_arrivals([line("a", 0, 1.0)], NUMBERED, first_line=1, feed=FeedPosition(1)))
-            assert new.out_of_reach(old.series) == ["a"]
-            new.adopt(old.series, old.progress)
-            assert (new.series.positions[0], new.series.counts[0]) == (1999, 1 + 2 * WINDOW)
 
 
 def test_silent_series_are_forgotten_and_the_others_go_on(tmp_path):

@@ -81,7 +81,8 @@ def diff(
 
 
 LiveState = Annotated[
-    Path | None, typer.Option(metavar="STATE", help="A live state that goes with it: handed over; its stream must be stopped.")
+    Path | None,
+    typer.Option(metavar="STATE", help="A live state that goes with it, handed over while its stream goes on, or stopped."),
 ]
 
 

@@ -20,6 +20,7 @@ state = typer.Typer(
 )
 
 Anyway = Annotated[bool, typer.Option("--anyway", help="Do it, though much is lost: values taken for missing, or most series.")]
+Wait = Annotated[float, typer.Option(min=1, metavar="SECONDS", help="For a sign of life of a running stream.")]
 StateFolder = Annotated[Path, typer.Argument(metavar="STATE", help="The folder of a state, such as state/RUN.")]
 
 
@@ -102,12 +103,13 @@ def hand_over_state(
     forecaster: Annotated[str | None, typer.Option(help="In place of its network: champions, or a baseline.")] = None,
     calibrate: Annotated[bool | None, typer.Option("--calibrate/--no-calibrate", help="Correct intervals online.")] = None,
     anyway: Anyway = False,
+    wait: Wait = 60.0,
     json: Json = False,
 ) -> None:
-    """Give a live state to another run: made beside, compared, then switched; the stream must be stopped.
+    """Give a live state to another run: made beside, compared, then switched, while its stream goes on, or stopped.
 
-    The new state comes from the run's panel and from what the stream took in last, stands at the same place in the feed, and
-    the former one is kept: `forecast state handback STATE`.
+    The new state comes from the run's panel and from what the stream took in last, stands at the same place in the feed and in
+    the output, and the former one is kept: `forecast state handback STATE`.
     """
     with mistakes_told():
         from forecaster.jobs.handover import hand_over
@@ -122,18 +124,18 @@ def hand_over_state(
         if calibrate is not None:
             config = config.model_copy(update={"calibrate": calibrate})
         speaker = Speaker.of(opened, home, forecaster, config=config, say=talk.say)
-        done = hand_over(folder, speaker, home, anyway=anyway, say=talk.say)
+        done = hand_over(folder, speaker, home, anyway=anyway, wait_seconds=wait, say=talk.say)
         print_json(done.to_dict()) if json else print_lines(done.lines())
 
 
 @state.command("handback")
-def hand_back_state(folder: StateFolder, anyway: Anyway = False, json: Json = False) -> None:
-    """Give a state back to the run that had it before, brought up to where the stream is now."""
+def hand_back_state(folder: StateFolder, anyway: Anyway = False, wait: Wait = 60.0, json: Json = False) -> None:
+    """Give a state back to the run that had it before, brought up to where the stream is now; it goes on, or is stopped."""
     with mistakes_told():
         from forecaster.jobs.handover import hand_back
         from forecaster.jobs.home import Home
         from forecaster.terminal import Talk, print_json, print_lines
 
         talk = Talk()
-        done = hand_back(folder, Home.here(), anyway=anyway, say=talk.say)
+        done = hand_back(folder, Home.here(), anyway=anyway, wait_seconds=wait, say=talk.say)
         print_json(done.to_dict()) if json else print_lines(done.lines())

@@ -3,10 +3,11 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,12 @@ from forecaster.jobs.runs import Run
 from forecaster.jobs.speakers import Warm, stepper_of
 from forecaster.jobs.whole import write_json
 from forecaster.models.network import torch_threads
-from forecaster.series import Panel
 from forecaster.streaming.conformal import Calibrated, CalibrationConfig, Prior
-from forecaster.streaming.directory import lock_directory, peek, told_of
+from forecaster.streaming.directory import FILE, lock_directory, peek, sync_directory, told_of
 from forecaster.streaming.engine import Engine
 from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.vitals import Coverage
-
-BESIDE = ".next"  # of a state that is handed over: the one to come
 
 Say = Callable[[str], None]
 
@@ -49,11 +47,11 @@ class Speaker:
         """A run's forecaster by name, its network without one; raises ConfigError as `stepper_of` does."""
         config = config or run.config.streaming
         stepper, warm = stepper_of(run, home, name, say=say)
-        panel = PanelStore(home.panels).load(run.facts.panel)
+        frequency = Frequency(**PanelStore(home.panels).manifest(run.facts.panel).frequency)
         if not config.calibrate:
-            return cls(run, name, stepper, warm, panel.frequency)
-        calibrated = _calibrated(run, stepper, warm, panel, config.calibration, say=say)
-        return cls(run, name, calibrated, partial(calibrated.warm, build=warm), panel.frequency)
+            return cls(run, name, stepper, warm, frequency)
+        calibrated = _calibrated(run, home, stepper, warm, config.calibration, say=say)
+        return cls(run, name, calibrated, partial(calibrated.warm, build=warm), frequency)
 
     @classmethod
     def of_state(cls, state: Path, home: Home, *, say: Say) -> "Speaker":
@@ -61,12 +59,21 @@ class Speaker:
         owner = peek(state)["owner"]
         if "run" not in owner:
             raise StateError(f"state in {state} does not say which run it belongs to; expected one of `forecast stream`.")
-        run = Run.open(owner["run"], home)
-        calibration = owner["calibration"]
+        return cls.of_owner(owner, home, say=say)
+
+    @classmethod
+    def of_owner(cls, owner: Mapping[str, Any], home: Home, *, say: Say) -> "Speaker":
+        """Whoever `owner` tells of; raises ConfigError or StateError where the run is gone, or not whole."""
+        run, calibration = Run.open(owner["run"], home), owner["calibration"]
         update: dict[str, Any] = {"calibrate": calibration is not None}
         if calibration is not None:
             update["calibration"] = CalibrationConfig.model_validate(calibration)
         return cls.of(run, home, owner["forecaster"], config=run.config.streaming.model_copy(update=update), say=say)
+
+    @property
+    def label(self) -> str:
+        """What forecasts are signed with: the run, and the forecaster where that is not its network."""
+        return self.run.path.name + (f"/{self.name}" if self.name else "")
 
     @property
     def owner(self) -> dict[str, Any]:
@@ -97,15 +104,16 @@ class Speaker:
         }
 
 
-def _calibrated(run: Run, stepper: Stepper, warm: Warm, panel: Panel, config: CalibrationConfig, *, say: Say) -> Calibrated:
+def _calibrated(run: Run, home: Home, stepper: Stepper, warm: Warm, config: CalibrationConfig, *, say: Say) -> Calibrated:
     """The stepper, calibrated; what its series begin with is learned once from the panel as it was in training, and kept."""
     told = repr((stepper.fingerprint, sorted(config.model_dump().items())))
     path = run.path / "live" / f"calibration-{hashlib.sha256(told.encode()).hexdigest()[:12]}.json"
     try:
         kept = orjson.loads(path.read_bytes())
     except FileNotFoundError:
+        panel = run.known_part(PanelStore(home.panels).load(run.facts.panel))
         say(f"calibrating on the history of {len(panel):,} series")
-        calibrated = Calibrated.fitted(stepper, run.known_part(panel), build=warm, config=config)
+        calibrated = Calibrated.fitted(stepper, panel, build=warm, config=config)
         write_json(path, calibrated.tracker.prior.to_dict())
         return calibrated
     except (OSError, orjson.JSONDecodeError) as error:
@@ -122,15 +130,13 @@ def open_live(
     With `rebuild`, what is there is moved aside first. One thread, since a step is too small to share. Raises StateError when
     the state belongs to another model, is damaged, or is in use.
     """
-    finish_handover(state)
     if rebuild and state.exists():
         with told_of(state):
             os.close(lock_directory(state))  # whoever streams into it would go on in the folder of the new one
-        aside = state.with_name(f"{state.name}.{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
-        state.rename(aside)
-        say(f"the state that was in {state} is now in {aside}")
+        say(f"the state that was in {state} is now in {_moved_aside(state)}")
+    _check_run(state, speaker)
     with torch_threads(1), StateStore.open(state, **speaker.identity(config), owner=speaker.owner) as store:
-        engine = Engine(speaker.stepper, speaker.frequency, store, config)
+        engine = Engine(speaker.stepper, speaker.frequency, store, config, name=speaker.label)
         if len(engine.series):
             say(f"{len(engine.series):,} series go on from {state}")
         elif not cold:
@@ -145,15 +151,40 @@ def look_at(state: Path, home: Home, *, say: Say) -> Iterator[tuple[Engine, Spea
 
     Raises StateError where there is none, it is damaged, or its run is gone.
     """
-    finish_handover(state)
-    speaker = Speaker.of_state(state, home, say=say)
-    config = speaker.run.config.streaming.model_copy(update={"revision_window": peek(state)["identity"]["window"]})
-    with torch_threads(1), StateStore.look(state, **speaker.identity(config)) as store:
-        yield Engine(speaker.stepper, speaker.frequency, store, config), speaker
+    for is_last in (False, True):
+        try:
+            speaker = Speaker.of_state(state, home, say=say)
+            config = speaker.run.config.streaming.model_copy(update={"revision_window": peek(state)["identity"]["window"]})
+            store = StateStore.look(state, **speaker.identity(config))
+            break
+        except StateError:
+            if is_last:
+                raise
+    with torch_threads(1), store:
+        yield Engine(speaker.stepper, speaker.frequency, store, config, name=speaker.label), speaker
 
 
-def finish_handover(state: Path) -> None:
-    """End a hand-over that was cut off between its two renamings; the new state is whole then."""
-    beside = state.with_name(state.name + BESIDE)
-    if not state.exists() and beside.exists():
-        beside.rename(state)
+def _moved_aside(state: Path) -> Path:
+    """Where a state is by now: beside where it was, under a name that no other has."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    for number in count(1):
+        aside = state.with_name(f"{state.name}.{stamp}" + (f"-{number}" if number > 1 else ""))
+        if not aside.exists():
+            with told_of(state):
+                state.rename(aside)
+                sync_directory(aside.parent)
+            return aside
+    raise AssertionError("count ends")
+
+
+def _check_run(state: Path, speaker: Speaker) -> None:
+    """Say who has the state by now, where it was handed over to another run."""
+    if not (state / FILE).exists():
+        return
+    records, own = peek(state), speaker.run.path.name
+    name = Path(records["owner"].get("run", own)).name
+    if name != own and records["identity"]["fingerprint"] != speaker.stepper.fingerprint:
+        raise StateError(
+            f"state in {state} belongs to run {name!r}, this stream runs {own!r}. Stream that run, or hand the state over with "
+            "`forecast state handover`."
+        )

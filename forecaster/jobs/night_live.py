@@ -8,7 +8,7 @@ from forecaster.jobs.champions import CHAMPIONS, read_champions
 from forecaster.jobs.evaluate import choose
 from forecaster.jobs.handover import follow
 from forecaster.jobs.home import Home
-from forecaster.jobs.live import Speaker, finish_handover, open_live
+from forecaster.jobs.live import Speaker, open_live
 from forecaster.jobs.runs import Run
 from forecaster.models.training import Progress
 from forecaster.streaming.directory import FILE, peek
@@ -17,11 +17,7 @@ Say = Callable[[str], None]
 
 
 def owner_of(state: Path) -> dict[str, Any]:
-    """Who a live state belongs to, empty where there is no state; a hand-over that was cut off is ended first.
-
-    Raises StateError when the state is damaged.
-    """
-    finish_handover(state)
+    """Who a live state belongs to, empty where there is no state; raises StateError when it is damaged."""
     return peek(state)["owner"] if (state / FILE).exists() else {}
 
 

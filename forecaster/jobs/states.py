@@ -11,7 +11,7 @@ import pandas as pd
 from forecaster.errors import ConfigError, DataError, StateError
 from forecaster.forecast import Forecast
 from forecaster.jobs.home import Home
-from forecaster.jobs.live import Speaker, finish_handover, look_at
+from forecaster.jobs.live import Speaker, look_at
 from forecaster.jobs.whole import write_whole
 from forecaster.models.network import torch_threads
 from forecaster.streaming.directory import FILE, peek
@@ -151,7 +151,6 @@ def prune(state: Path, home: Home, *, silent_for: int, anyway: bool = False, say
 
     Raises StateError while a stream holds the state, and, unless `anyway`, where more than half of the series would go.
     """
-    finish_handover(state)
     speaker = Speaker.of_state(state, home, say=say)
     config = speaker.run.config.streaming.model_copy(update={"revision_window": peek(state)["identity"]["window"]})
     with torch_threads(1), StateStore.open(state, **speaker.identity(config)) as store:

@@ -11,6 +11,7 @@ from forecaster.errors import DataError, StateError
 from forecaster.ingest import PanelStore
 from forecaster.jobs.home import Home
 from forecaster.jobs.live import Speaker, open_live
+from forecaster.jobs.takeover import Takeover
 from forecaster.series import Panel
 from forecaster.streaming.arrivals import Arrivals
 from forecaster.streaming.brokers import shown_address
@@ -82,10 +83,17 @@ def stream(
     """
     with open_live(speaker, home, state, config=config, cold=cold, rebuild=rebuild, say=say) as engine:
 
+        def speaks(speaker: Speaker) -> None:
+            if pulse is not None:
+                pulse.coverage = speaker.coverage
+
         def polled() -> bool:
             if pulse is not None:
                 pulse.idle(engine)  # sources ask between micro-batches, also while the feed is silent
+            takeover.attend()
             return should_stop()
+
+        takeover = Takeover(engine, home, say=say, taken=speaks)
 
         _check_output(engine, outlet)
         spec = _spec(feed, home, engine)
@@ -94,7 +102,7 @@ def stream(
         engine.settle(source="" if is_aside else feed.name, output=outlet.name, is_new=feed.is_new)
         source = _source(spec, feed, engine, should_stop=polled)
         sink = open_sink(outlet.place, engine.frequency, format=outlet.format, committed_bytes=engine.progress.output_bytes)
-        with closing(sink):
+        with closing(sink), closing(takeover):
             return stream_forecasts(source, engine, sink, progress=progress, pulse=pulse)
 
 

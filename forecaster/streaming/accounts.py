@@ -9,9 +9,10 @@ from forecaster.frequency import Positions
 from forecaster.streaming.arrivals import Arrivals
 from forecaster.streaming.labels import Labels
 from forecaster.streaming.lateness import Arrival, DeadLetter, explain_refusal
-from forecaster.streaming.live import LiveForecast, Progress
+from forecaster.streaming.live import FeedPosition, LiveForecast, Progress
 from forecaster.streaming.stepping import Indices
 
+PLACES = 32  # sources whose place is remembered
 MISSING = "missing"  # observations that were stepped without a value
 BEHIND = "behind"  # observations that were next for their series, when another was further on
 FORECASTS = "forecasts"
@@ -70,3 +71,21 @@ def progress_after(
         series=series,
         newest=int(newest[-1]),
     )
+
+
+def progress_at(before: Progress, *, source: str, output: str, is_new: bool) -> Progress:
+    """The progress of a stream that reads and writes there from now on; what has no name, a pipe, changes nothing.
+
+    A source that was read before is read on, another one from its beginning, and so is one that `is_new`.
+    """
+    progress = before
+    if is_new or (source and before.source and source != before.source):
+        places = {name: place for name, place in before.places.items() if name != source}
+        if before.source != source:
+            places[before.source] = [before.feed.offset, before.feed.token]
+        offset, token = (0, "") if is_new else before.places.get(source, (0, ""))
+        feed = FeedPosition(before.feed.lines, before.feed.checksum, int(offset), str(token))
+        progress = replace(progress, feed=feed, places=dict(list(places.items())[-PLACES:]))
+    if output and output != before.output:
+        progress = replace(progress, output=output, output_bytes=0)
+    return replace(progress, source=source or before.source)

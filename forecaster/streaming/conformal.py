@@ -133,7 +133,7 @@ class Calibrated:
 
     def coverage_of(self, state: State) -> Coverage:
         """What the intervals of each series have covered of late, as they were issued."""
-        return self.tracker.coverage_of(self._parts(state)[1])
+        return self.tracker.coverage_of(state[:, self.stepper.state_size :])
 
     # -- inside --------------------------------------------------------------------------------------------------------------
 

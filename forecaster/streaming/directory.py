@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import sqlite3
 import time
 import zlib
@@ -15,10 +16,12 @@ from urllib.parse import quote
 
 from forecaster.errors import StateError
 from forecaster.frequency import Frequency
+from forecaster.streaming.shards import Snapshots
 
 SCHEMA_VERSION = 2
 FILE = "state.sqlite"
 PAGE_BYTES = 1 << 12  # most commits are of few observations, and each writes two pages at least
+COPY_TRIES = 20
 
 CREATE_META = "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 CREATE_LOG = "CREATE TABLE log (batch INTEGER PRIMARY KEY, block BLOB NOT NULL)"
@@ -37,23 +40,86 @@ def unseal(directory: Path, sealed: str) -> dict[str, Any]:
     return fields
 
 
+def copy_state(directory: Path, to: Path) -> None:
+    """Another folder with a state as it stands, without its dead letters, while its stream goes on.
+
+    Snapshots are never changed once they are written, so they are the same files where the disk can have that. Raises StateError.
+    """
+    part = to.with_suffix(".part")
+    with told_of(directory):
+        for _ in range(COPY_TRIES):
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            with (
+                closing(sqlite3.connect(_place(directory, "ro"), uri=True)) as source,
+                closing(sqlite3.connect(part / FILE)) as target,
+            ):
+                source.backup(target)
+                row = target.execute("SELECT value FROM meta WHERE name = 'shards'").fetchone()
+            try:
+                for name in Snapshots.of_record(unseal(directory, row[0])).names() if row else ():
+                    _link(directory / name, part / name)
+            except FileNotFoundError:  # the stream has just replaced one
+                continue
+            sync_directory(part)
+            shutil.rmtree(to, ignore_errors=True)
+            part.rename(to)
+            return
+    raise StateError(f"state in {directory} changes too fast to be copied. Try again when its stream is calmer.")
+
+
+def _link(file: Path, to: Path) -> None:
+    try:
+        os.link(file, to)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a disk that has no links
+        shutil.copy2(file, to)
+
+
 # -- the directory -----------------------------------------------------------------------------------------------------------
 
 
+class InUseError(StateError):
+    """A state that another process holds."""
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is such a process on this machine, as far as one can see."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def lock_directory(directory: Path) -> int:
-    """A descriptor that holds the directory's lock until it is closed; the file says who holds it."""
+    """A descriptor that holds the directory's lock until it is closed; the file says who holds it.
+
+    Raises InUseError while another process does.
+    """
     lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
         os.close(lock)
-        raise StateError(
+        raise InUseError(
             f"state in {directory} is in use by process {holder}. Stop that stream first, or give this one another directory."
         ) from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock
+
+
+def holder_of(directory: Path) -> int:
+    """The process that last took the directory's lock; 0 where it did not say."""
+    try:
+        return int((directory / "lock").read_bytes() or b"0")
+    except (OSError, ValueError):
+        return 0
 
 
 def peek(directory: Path) -> dict[str, dict[str, Any]]:
@@ -109,18 +175,22 @@ def _create(directory: Path, identity: dict[str, Any], owner: dict[str, Any]) ->
     """An empty store, written beside and renamed, so that a file of that name is always a whole one."""
     beside = directory / f"{FILE}.part"
     beside.unlink(missing_ok=True)
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     with closing(sqlite3.connect(beside, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN")
         connection.execute(CREATE_META)
         connection.execute(CREATE_LOG)
-        rows = [("identity", seal(identity)), ("owner", seal(owner | {"created": created}))]
+        rows = [("identity", seal(identity)), ("owner", seal(stamped(owner)))]
         connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
         connection.execute("COMMIT")
     beside.replace(directory / FILE)
     sync_directory(directory)
+
+
+def stamped(owner: dict[str, Any]) -> dict[str, Any]:
+    """An owner with the time from which on it has the state."""
+    return owner | {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
 def sync_directory(directory: Path) -> None:

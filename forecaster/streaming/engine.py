@@ -17,6 +17,8 @@ again is a duplicate; what is older is too late, and a dead letter.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +27,11 @@ from forecaster.errors import DataError
 from forecaster.forecast import Forecast, State, Stepper, warm_state
 from forecaster.frequency import Frequency, Positions
 from forecaster.series import Panel, Values
-from forecaster.streaming.accounts import letters_of, progress_after
+from forecaster.streaming.accounts import letters_of, progress_after, progress_at
 from forecaster.streaming.arrivals import Arrivals, CodedIds
 from forecaster.streaming.dead_letters import DeadLetters
+from forecaster.streaming.emission import Part, asks_for_forecast, in_order
+from forecaster.streaming.heir import Heir, SavedSeries
 from forecaster.streaming.labels import Labels
 from forecaster.streaming.lateness import (
     NEVER,
@@ -36,29 +40,37 @@ from forecaster.streaming.lateness import (
     longest_gap,
     warming_length,
 )
-from forecaster.streaming.live import FeedPosition, LiveForecast, LiveSeries, Progress
+from forecaster.streaming.live import LiveForecast, LiveSeries, Progress
 from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.shards import SHARD, shard_count
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.stepping import Indices, begin_from, catch_up, rows_of, take_in, turns
 
 DEAD_LETTERS = "dead_letters.ndjson"
-PLACES = 32  # sources whose place is remembered
 NO_POSITIONS: Positions = np.empty(0, np.int64)
 
 
 class Engine:
-    """A stepper's live series: `advance` takes in a micro-batch, commits it, and returns its forecasts.
+    """A stepper's live series: `advance` takes in a micro-batch, commits it, and returns its forecasts, said under a `name`.
 
     Raises StateError, when made, if the stored state is damaged.
     """
 
-    def __init__(self, stepper: Stepper, frequency: Frequency, store: StateStore, config: StreamingConfig | None = None) -> None:
+    def __init__(
+        self,
+        stepper: Stepper,
+        frequency: Frequency,
+        store: StateStore,
+        config: StreamingConfig | None = None,
+        *,
+        name: str = "",
+    ) -> None:
         self.config = config or StreamingConfig()
         self.stepper = stepper
+        self.name = name
         self.frequency = frequency
         self.series, self.progress = store.load(stepper.initial_state, self._take_in_again)
-        self._store = store
+        self.store = store
         self._labels = Labels(frequency)
         self._max_gap = longest_gap(frequency) if self.config.max_gap is None else self.config.max_gap
         steps = self.config.warming_steps
@@ -70,7 +82,7 @@ class Engine:
     @cached_property
     def dead_letters(self) -> DeadLetters:
         """The file of what is not stepped, cut back when it is first wanted: who only looks must leave it alone."""
-        return DeadLetters(self._store.directory / DEAD_LETTERS, committed_bytes=self.progress.dead_letter_bytes)
+        return DeadLetters(self.store.directory / DEAD_LETTERS, committed_bytes=self.progress.dead_letter_bytes)
 
     def warm(self, panel: Panel, *, build: Callable[[Panel], State] | None = None) -> int:
         """Begin the panel's series from their stored history, in one commit; returns how many were new.
@@ -89,7 +101,7 @@ class Engine:
         begin_from(self.series, self.stepper, unknown, build or partial(warm_state, self.stepper))
         newest = max(self.progress.newest, int(unknown.ends.max()))
         progress = replace(self.progress, series=len(self.series), newest=newest)
-        self._store.snapshot(self.series, range(known // SHARD, shard_count(len(self.series))), progress)
+        self.store.snapshot(self.series, range(known // SHARD, shard_count(len(self.series))), progress)
         self.progress = progress
         return len(unknown)
 
@@ -99,56 +111,26 @@ class Engine:
         A source that was read before is read on, another one from its beginning, and so is one that `is_new`. Raises StateError
         when the disk refuses.
         """
-        before, progress = self.progress, self.progress
-        if is_new or (source and before.source and source != before.source):
-            places = {name: place for name, place in before.places.items() if name != source}
-            if before.source != source:
-                places[before.source] = [before.feed.offset, before.feed.token]
-            offset, token = (0, "") if is_new else before.places.get(source, (0, ""))
-            feed = FeedPosition(before.feed.lines, before.feed.checksum, int(offset), str(token))
-            progress = replace(progress, feed=feed, places=dict(list(places.items())[-PLACES:]))
-        if output and output != before.output:
-            progress = replace(progress, output=output, output_bytes=0)
-        progress = replace(progress, source=source or before.source)
-        if progress != before:
+        progress = progress_at(self.progress, source=source, output=output, is_new=is_new)
+        if progress != self.progress:
             nothing = np.empty(0, np.int64)
-            self._store.commit(self.series, progress, slots=nothing, positions=nothing, values=np.empty(0))
+            self.store.commit(self.series, progress, slots=nothing, positions=nothing, values=np.empty(0))
             self.progress = progress
 
-    def out_of_reach(self, other: LiveSeries) -> list[str]:
-        """The series of another stream that cannot be followed: between these and its last values lies what nobody holds."""
-        count, reach = len(other), other.recent.shape[1]
-        oldest = np.maximum(other.positions[:count] - reach + 1, other.firsts[:count])
-        slots = [self.series.slots.get(unique_id, -1) for unique_id in other.ids]
-        own = np.array([self.series.positions[slot] if slot >= 0 else NEVER for slot in slots], dtype=np.int64)
-        is_cut = np.where(own == NEVER, other.firsts[:count] < oldest, own + 1 < oldest) & (other.positions[:count] != NEVER)
-        return [other.ids[n] for n in np.flatnonzero(is_cut)]
+    def change_model(
+        self, heir: Heir, folder: Path, saved: SavedSeries, *, name: str, identity: dict[str, Any], owner: dict[str, Any]
+    ) -> None:
+        """Give the stream to another model that has followed it up to here, between two micro-batches, in one transaction.
 
-    def adopt(self, other: LiveSeries, progress: Progress) -> None:
-        """Go on where the stream of another model stands: at its place in the feed, with its counters and all it took in last.
-
-        What lies between these series and the others' is taken from the others' `recent` values, which are also believed where
-        they differ inside the window; where more lies between, it was missing (`out_of_reach` says of which series). Commits
-        nothing but a snapshot of it all. Raises StateError when the disk refuses.
+        Its place in the feed and in the output, its counters and its dead letters go on. `saved` says what of the heir lies in
+        a folder; the files are moved from there. Raises StateError when the disk refuses.
         """
-        new = [unique_id for unique_id in other.ids if unique_id not in self.series.slots]
-        if new:
-            self.series.add(new, self.stepper.initial_state(len(new)))
-        slots = np.array([self.series.slots[unique_id] for unique_id in other.ids], dtype=np.int64)
-        count, reach = len(other), other.recent.shape[1]
-        oldest = np.maximum(other.positions[:count] - reach + 1, other.firsts[:count])
-        for k in range(reach):
-            rows = np.flatnonzero((oldest + k <= other.positions[:count]) & (other.positions[:count] != NEVER))
-            at, positions = slots[rows], oldest[rows] + k
-            y = other.known_values(rows, positions)
-            codes = self._classify(at, positions, y)
-            is_news = (codes < Arrival.DUPLICATE) | (codes == Arrival.TOO_FAR)  # the other stream has vouched for its dates
-            if is_news.any():
-                take_in(self.series, self.stepper, at[is_news], positions[is_news], y[is_news])
-        catch_up(self.series, self.stepper, slots)
-        newest = max(progress.newest, self.progress.newest)  # the panel may know more
-        self.progress = replace(progress, series=len(self.series), newest=newest)
-        self._store.snapshot(self.series, progress=self.progress)
+        series = heir.series
+        newest = max(self.progress.newest, int(series.positions[: len(series)].max(initial=NEVER)))
+        progress = replace(self.progress, series=len(series), newest=newest)  # history may have known more
+        self.store.change_model(identity, owner, saved.files(folder), heir.taken(), progress)
+        self.stepper, self.series, self.progress, self.name = heir.stepper, series, progress, name
+        self._names = None
 
     def silent(self, *, silent_for: int) -> NDArray[np.bool_]:
         """Which series [B] are more than so many positions behind the one that nine of ten have not passed.
@@ -167,7 +149,7 @@ class Engine:
             self.series = self.series.select(np.flatnonzero(~is_silent))
             self._names = None
             self.progress = replace(self.progress, series=len(self.series))
-            self._store.snapshot(self.series, progress=self.progress, is_all=True)
+            self.store.snapshot(self.series, progress=self.progress, is_all=True)
         return silent
 
     def advance(self, arrivals: Arrivals) -> LiveForecast:
@@ -181,33 +163,32 @@ class Engine:
         try:
             return self._take_in(arrivals)
         except BaseException:
-            self._store.close()  # memory may be ahead of the disk, and only a new start is sound
+            self.store.close()  # memory may be ahead of the disk, and only a new start is sound
             raise
 
     def commit(self, *, output_bytes: int | None = None) -> None:
         """Write down the micro-batch that was taken in, and how long the output is by now, if that is a place to come back to.
 
-        Raises StateError when the disk refuses; nothing of the micro-batch is then kept, and the engine must be made anew.
+        Raises StateError when the disk refuses. The engine must then be made anew; nothing of the micro-batch is kept,
+        unless the refusal says so.
         """
         taken, self._taken = self._taken, None
         if taken is None:
             return
         length = self.progress.output_bytes if output_bytes is None else output_bytes
         progress = replace(taken.progress, output_bytes=length)
-        self._store.commit(
-            self.series, progress, new=taken.new, slots=taken.slots, positions=taken.positions, values=taken.values
-        )
+        self.store.commit(self.series, progress, new=taken.new, slots=taken.slots, positions=taken.positions, values=taken.values)
         self.progress = progress
 
     @property
     def logged(self) -> int:
         """Observations that a restart would have to take in again."""
-        return self._store.logged
+        return self.store.logged
 
     def rest(self) -> None:
         """Leave a snapshot behind where a restart would have much to take in again."""
-        if self._store.logged > len(self.series):
-            self._store.snapshot(self.series)
+        if self.store.logged > len(self.series):
+            self.store.snapshot(self.series)
 
     def _take_in(self, arrivals: Arrivals) -> LiveForecast:
         slots, new = self._slots_of(arrivals)
@@ -291,14 +272,10 @@ class Engine:
             window=self.series.window,
         )
 
-    def _forecast(self, turn: Indices, slots: Indices, y: Values) -> "Part":
+    def _forecast(self, turn: Indices, slots: Indices, y: Values) -> Part:
         """The forecasts of the observations of a turn that ask for one, each from the last position of its series."""
-        every, counts, origins = self.config.emit_every, self.series.counts[slots], self.series.positions[slots]
-        if every == 1:
-            asks = np.ones(len(slots), dtype=bool)
-        else:
-            asks = ~np.isnan(y) & (counts % every == 0) if every else np.zeros(len(slots), dtype=bool)
-        asks &= origins % self.config.emit_at == 0
+        counts, origins = self.series.counts[slots], self.series.positions[slots]
+        asks = asks_for_forecast(self.config, y, counts=counts, origins=origins)
         if not asks.any():
             values = np.empty((0, self.stepper.horizon, len(self.stepper.quantiles)))
         else:
@@ -306,20 +283,13 @@ class Engine:
             values = self.stepper.forecast(self.series.state[rows_of(slots[asks])], origins[asks])
         return turn[asks], origins[asks], counts[asks], values
 
-    def _in_order(self, arrivals: Arrivals, parts: list["Part"]) -> LiveForecast:
+    def _in_order(self, arrivals: Arrivals, parts: list[Part]) -> LiveForecast:
         """The forecasts of all turns in the order of the observations that asked for them."""
         nothing = np.empty((0, self.stepper.horizon, len(self.stepper.quantiles)))
-        index, origins, counts, values = parts[0] if parts else (NO_POSITIONS, NO_POSITIONS, NO_POSITIONS, nothing)
-        if len(parts) > 1:
-            index, origins, counts, values = (np.concatenate(column) for column in zip(*parts, strict=True))
-            order = np.argsort(index)
-            index, origins, counts, values = index[order], origins[order], counts[order], values[order]
+        index, origins, counts, values = in_order(parts) if parts else (NO_POSITIONS, NO_POSITIONS, NO_POSITIONS, nothing)
         ids = tuple(arrivals.ids) if len(index) == len(arrivals) else tuple([arrivals.ids[i] for i in index.tolist()])
         forecast = Forecast(ids, origins, self.stepper.quantiles, values, self.frequency, {})
-        return LiveForecast(forecast, counts, counts < self.warming_steps)
-
-
-Part = tuple[Indices, Positions, NDArray[np.int64], Values]  # indices of observations, origins, values seen, forecasts
+        return LiveForecast(forecast, counts, counts < self.warming_steps, self.name)
 
 
 @dataclass(frozen=True)

@@ -62,11 +62,13 @@ class LiveForecast:
     """The forecasts that one micro-batch gave, in the order of its observations.
 
     `counts` [B] are the values that each series had shown by then; `is_warming` [B] marks those that had not shown enough.
+    `model` names who made them, where that has a name.
     """
 
     forecast: Forecast
     counts: NDArray[np.int64]
     is_warming: NDArray[np.bool_]
+    model: str = ""
 
     def __len__(self) -> int:
         return len(self.forecast.ids)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from forecaster.streaming.live import LiveSeries
 
@@ -23,6 +24,11 @@ def shard_count(series: int) -> int:
     (0, 1, 2)
     """
     return -(-series // SHARD)
+
+
+def shard_of(slots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The shard that each slot [N] lies in."""
+    return slots // SHARD
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,8 @@ def write_shard(path: Path, series: LiveSeries, shard: int) -> int:
     return checksum
 
 
-def read_shard(path: Path, series: LiveSeries, shard: int, checksum: int) -> list[str]:
-    """Fill the shard's rows of the arrays; returns the ids. Raises ValueError where the file is not what was written."""
+def read_shard(path: Path, series: LiveSeries, shard: int, checksum: int) -> None:
+    """Fill the shard's rows of the arrays, and the ids of its slots. Raises ValueError where the file is not what was written."""
     data = path.read_bytes()
     if zlib.crc32(data) != checksum or data[:4] != MAGIC:
         raise ValueError("checksum")
@@ -101,4 +107,4 @@ def read_shard(path: Path, series: LiveSeries, shard: int, checksum: int) -> lis
         if array.shape[1:] != target.shape[1:]:
             raise ValueError("shape")
         target[first : first + len(ids)] = array
-    return ids
+    series.ids[first : first + len(ids)] = ids

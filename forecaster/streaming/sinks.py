@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from forecaster.errors import StateError
-from forecaster.forecast import Forecast, quantile_column
+from forecaster.forecast import quantile_column
 from forecaster.frequency import Frequency
 from forecaster.streaming.dead_letters import DeadLetters
 from forecaster.streaming.labels import Labels
@@ -76,8 +76,9 @@ class FormatSink:
 class NdjsonSink(FormatSink):
     """Forecasts as lines: in a file each once, on a stream at most once, flushed with each micro-batch.
 
-    A line has unique_id, origin, count, warming, ds (the L times forecast) and one list of L values for each quantile
-    (`q0.5`). Numbers are written with the fewest digits that read back as the same number, and null where there is none.
+    A line has unique_id, model (where it has a name), origin, count, warming, ds (the L times forecast) and one list of L
+    values for each quantile (`q0.5`). Numbers are written with the fewest digits that read back as the same number, and null
+    where there is none.
     """
 
     def emit(self, live: LiveForecast) -> None:
@@ -90,7 +91,8 @@ class CsvSink(FormatSink):
     """Forecasts in long format: in a file each once, on a stream at most once, a header first.
 
     A row for each lead, with the columns unique_id, ds, origin, lead and one for each quantile (`q0.5`), as the frame of a
-    forecast has them. Times are ISO 8601, or step numbers; a number that is none is left empty.
+    forecast has them, and model, where that has a name. Times are ISO 8601, or step numbers; a number that is none is left
+    empty.
 
     Raises StateError, with the first forecasts, when the file has another header.
     """
@@ -99,7 +101,7 @@ class CsvSink(FormatSink):
         """Write the forecasts; raises BrokenPipeError when nobody reads them any more, and StateError when the disk refuses."""
         if not len(live):
             return
-        header = csv_header(live.forecast)
+        header = csv_header(live)
         if self.output.length == 0:
             self.output.write([header])
         elif not self._is_checked and self.output.is_cut_back and self.output.head(len(header)) != header:
@@ -108,15 +110,16 @@ class CsvSink(FormatSink):
                 "Move it away, and begin another."
             )
         self._is_checked = True
-        self.output.write([b"".join(self._rows(live.forecast))])
+        self.output.write([b"".join(self._rows(live))])
 
     _is_checked = False
 
-    def _rows(self, forecast: Forecast) -> list[bytes]:
+    def _rows(self, live: LiveForecast) -> list[bytes]:
+        forecast, end = live.forecast, f",{csv_text(live.model)}\n".replace("%", "%%") if live.model else "\n"
         horizons = self._labels.horizons(forecast.origins, forecast.horizon)
         labels = zip(forecast.origins.tolist(), self._labels.read(forecast.origins), strict=True)
         templates = {
-            origin: "".join([f"{NAME},{ds},{label},{lead},%s\n" for lead, ds in enumerate(horizons[origin], 1)])
+            origin: "".join([f"{NAME},{ds},{label},{lead},%s{end}" for lead, ds in enumerate(horizons[origin], 1)])
             for origin, label in dict(labels).items()
         }
         rows = []
@@ -135,6 +138,7 @@ def json_lines(live: LiveForecast, labels: Labels) -> list[bytes]:
     times = {origin: orjson.Fragment(orjson.dumps(stamps)) for origin, stamps in horizons.items()}
     names = [quantile_column(quantile) for quantile in forecast.quantiles]
     values = np.ascontiguousarray(forecast.values.transpose(0, 2, 1))  # [B, Q, L]
+    model = {"model": live.model} if live.model else {}
     rows = zip(
         forecast.ids,
         forecast.origins.tolist(),
@@ -146,7 +150,7 @@ def json_lines(live: LiveForecast, labels: Labels) -> list[bytes]:
     )
     return [
         orjson.dumps(
-            {"unique_id": unique_id, "origin": label, "count": count, "warming": warming, "ds": times[origin]}
+            {"unique_id": unique_id, **model, "origin": label, "count": count, "warming": warming, "ds": times[origin]}
             | dict(zip(names, quantiles, strict=True)),
             option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE,
         )
@@ -154,9 +158,10 @@ def json_lines(live: LiveForecast, labels: Labels) -> list[bytes]:
     ]
 
 
-def csv_header(forecast: Forecast) -> bytes:
+def csv_header(live: LiveForecast) -> bytes:
     """The first line of a file of forecasts."""
-    return ",".join(["unique_id", "ds", "origin", "lead", *map(quantile_column, forecast.quantiles)]).encode() + b"\n"
+    columns = ["unique_id", "ds", "origin", "lead", *map(quantile_column, live.forecast.quantiles)]
+    return ",".join([*columns, "model"] if live.model else columns).encode() + b"\n"
 
 
 def csv_text(text: str) -> str:

@@ -21,10 +21,11 @@ END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 class ArrowSink(FormatSink):
     """Forecasts as record batches, one a micro-batch: in a file each once, on a stream at most once.
 
-    Columns: unique_id (text), origin (timestamp, or step number), count, warming, and a list of L values for each quantile
-    (`q0.5`); a number that is none is NaN. The times forecast are the L steps after the origin; the schema's metadata names
-    the frequency. The schema is written once and ids as plain text, so every micro-batch stands alone and a file can be cut
-    back behind any of them; the mark of the stream's end is written when it is closed, and cut off when it goes on.
+    Columns: unique_id (text), origin (timestamp, or step number), count, warming, a list of L values for each quantile
+    (`q0.5`), and model (text), where that has a name; a number that is none is NaN. The times forecast are the L steps after the
+    origin; the schema's metadata names the frequency. The schema is written once and ids as plain text, so every micro-batch
+    stands alone and a file can be cut back behind any of them; the mark of the stream's end is written when it is closed, and cut
+    off when it goes on.
 
     Read it with `pyarrow.ipc.open_stream(path).read_all()`, also while it grows.
 
@@ -83,6 +84,7 @@ class ArrowSink(FormatSink):
             pa.array(live.counts, pa.int64()),
             pa.array(live.is_warming, pa.bool_()),
             *(pa.FixedSizeListArray.from_arrays(pa.array(numbers.ravel()), forecast.horizon) for numbers in values),
+            *([pa.repeat(live.model, len(live))] if live.model else []),
         ]
 
 
@@ -94,4 +96,4 @@ def forecast_schema(live: LiveForecast) -> pa.Schema:
     metadata = {"frequency": frequency.alias, "horizon": str(forecast.horizon)}
     fields = [("unique_id", pa.string()), ("origin", time), ("count", pa.int64()), ("warming", pa.bool_())]
     fields += [(quantile_column(quantile), pa.list_(pa.float64(), forecast.horizon)) for quantile in forecast.quantiles]
-    return pa.schema(fields, metadata)
+    return pa.schema([*fields, ("model", pa.string())] if live.model else fields, metadata)

@@ -19,26 +19,15 @@ from forecaster.errors import StateError
 from forecaster.forecast import State
 from forecaster.frequency import Frequency, Positions
 from forecaster.series import Values
-from forecaster.streaming.directory import (
-    FILE,
-    connect,
-    damaged,
-    identity_of,
-    lock_directory,
-    seal,
-    sync_directory,
-    told_of,
-    unseal,
-)
-from forecaster.streaming.live import FeedPosition, LiveSeries, Progress
-from forecaster.streaming.log import Block, unpack
-from forecaster.streaming.shards import SHARD, Snapshots, read_shard, shard_count, write_shard
+from forecaster.streaming.directory import FILE, connect, identity_of, lock_directory, seal, stamped, sync_directory, told_of
+from forecaster.streaming.live import LiveSeries, Progress
+from forecaster.streaming.log import Block
+from forecaster.streaming.restoring import Apply, blocks_after, read_records, remove_strays, restore
+from forecaster.streaming.shards import SHARD, Snapshots, shard_count, write_shard
 from forecaster.streaming.stepping import Indices
 
 LOG_PER_SERIES = 8  # observations that wait in the log for the snapshot of their shard
 LEAST_LOG = 20_000
-
-Apply = Callable[[LiveSeries, Indices, Positions, Values], None]
 
 
 class StateStore:
@@ -112,16 +101,12 @@ class StateStore:
 
     def close(self) -> None:
         """Let go of the file and of the lock; closing twice is fine."""
-        self.close_file()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def close_file(self) -> None:
-        """Let go of the file alone: the directory can be moved, and nobody else streams into it meanwhile."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
@@ -133,91 +118,27 @@ class StateStore:
         Raises StateError when a block, a snapshot or a record is damaged or missing. Who only looks begins again where the stream
         replaced a snapshot meanwhile.
         """
+        size = {"state_size": self.state_size, "window": self.window}
         while True:
+            connection = self._open_connection()
+            with told_of(self.directory):
+                before = read_records(self.directory, connection).snapshots
             try:
-                return self._load(begin, apply)
+                kept = restore(self.directory, connection, **size, begin=begin, apply=apply)
+                break
             except StateError:
-                if not self._is_read_only or not self._has_moved_on():
-                    raise
-
-    def _load(self, begin: Callable[[int], State], apply: Apply) -> tuple[LiveSeries, Progress]:
-        series, self._logged = LiveSeries(self.state_size, window=self.window), {}
-        connection = self._open_connection()
-        with told_of(self.directory):
-            connection.execute("BEGIN")  # one view of the log and of what the snapshots are, whoever writes meanwhile
-            progress = self._read_records()
-            series.add([""] * progress.series, begin(progress.series))
-            snapshots = self._snapshots.shards.items()
-            for shard, (batch, checksum) in sorted(snapshots, key=lambda entry: entry[1][0]):  # the next to go first
-                self._read_snapshot(series, shard, batch, checksum)
-            self._replay(series, apply)
-            connection.execute("COMMIT")
+                connection.rollback()
+                with told_of(self.directory):
+                    if not self._is_read_only or read_records(self.directory, connection).snapshots == before:
+                        raise
+        self.batch, self._snapshots, self._logged = kept.records.batch, kept.records.snapshots, kept.logged
         if not self._is_read_only:
-            self._remove_strays()
-        series.slots = {unique_id: slot for slot, unique_id in enumerate(series.ids)}
-        if len(series.slots) != progress.series or "" in series.slots:
-            raise damaged(self.directory, f"does not know the names of all of its {progress.series} series")
-        return series, progress
-
-    def _has_moved_on(self) -> bool:
-        """Whether other snapshots are committed by now than those that were to be read."""
-        read = self._snapshots
-        with told_of(self.directory):
-            self._open_connection().rollback()
-            self._read_records()
-        return self._snapshots != read
-
-    def _read_records(self) -> Progress:
-        rows = dict(self._open_connection().execute("SELECT name, value FROM meta WHERE name IN ('progress', 'shards')"))
-        if "progress" not in rows:
-            return Progress()
-        fields = unseal(self.directory, rows["progress"])
-        self.batch = fields.pop("batch")
-        if "shards" in rows:
-            self._snapshots = Snapshots.of_record(unseal(self.directory, rows["shards"]))
-        return Progress(**{**fields, "feed": FeedPosition(**fields["feed"])})
-
-    def _remove_strays(self) -> None:
-        """Remove snapshots that a kill left before they were committed, or after they were replaced."""
-        committed = self._snapshots.names()
-        for path in self.directory.glob("shard-*"):
-            if path.name not in committed:
-                path.unlink(missing_ok=True)
-
-    def _read_snapshot(self, series: LiveSeries, shard: int, batch: int, checksum: int) -> None:
-        path = self.directory / self._snapshots.name(shard, batch)
-        try:
-            ids = read_shard(path, series, shard, checksum)
-        except FileNotFoundError:
-            raise damaged(self.directory, f"lacks its snapshot {path.name}") from None
-        except ValueError:
-            raise damaged(self.directory, f"has a damaged snapshot {path.name}") from None
-        series.ids[shard * SHARD : shard * SHARD + len(ids)] = ids
-
-    def _replay(self, series: LiveSeries, apply: Apply) -> None:
-        """Take in the log again: of each block, what the snapshot of its shard does not hold yet."""
-        follows = np.array([self._snapshots.follows(shard) for shard in range(shard_count(len(series)))], dtype=np.int64)
-        for block in self.blocks_after(int(follows.min(initial=self.batch)), upto=self.batch):
-            series.ids[block.first_slot : block.first_slot + len(block.ids)] = block.ids
-            is_new = follows[block.slots // SHARD] < block.batch
-            apply(series, block.slots[is_new], block.positions[is_new], block.values[is_new])
-            self._logged[block.batch] = len(block.slots)
+            remove_strays(self.directory, self._snapshots)
+        return kept.series, kept.records.progress
 
     def blocks_after(self, batch: int, *, upto: int | None = None) -> Iterator[Block]:
         """The log from after a batch to its end, or to the batch that is named; raises StateError where it has a hole."""
-        cursor = self._open_connection().execute("SELECT batch, block FROM log WHERE batch > ? ORDER BY batch", (batch,))
-        with told_of(self.directory):
-            for number, data in cursor:
-                try:
-                    block = unpack(data)
-                except ValueError:
-                    raise damaged(self.directory, f"has a damaged block {number} in its log") from None
-                batch += 1
-                if number != batch or block.batch != batch:
-                    raise damaged(self.directory, f"lacks block {batch} of its log")
-                yield block
-        if upto is not None and batch != upto:
-            raise damaged(self.directory, f"lacks block {batch + 1} of its log")
+        return blocks_after(self.directory, self._open_connection(), batch, upto=upto)
 
     # -- writing ---------------------------------------------------------------------------------------------------------
 
@@ -282,6 +203,41 @@ class StateStore:
         self._logged = {logged: count for logged, count in self._logged.items() if logged > dropped}
         for name in before.names() - after.names():
             (self.directory / name).unlink(missing_ok=True)
+
+    def change_model(
+        self,
+        identity: dict[str, Any],
+        owner: dict[str, Any],
+        files: Sequence[tuple[Path, int]],
+        block: Block,
+        progress: Progress,
+    ) -> None:
+        """Let another model have the state: its snapshots, moved here from elsewhere, and what it took in since they were made.
+
+        All or nothing, in one transaction; a kill before it leaves the state as it was. Raises StateError when the disk refuses.
+        """
+        before, follows = self._snapshots, self.batch
+        shards = {shard: (follows, checksum) for shard, (_, checksum) in enumerate(files)}
+        after = Snapshots(shards, dropped=follows, generation=before.generation + 1)
+        with told_of(self.directory):
+            for shard, (path, _) in enumerate(files):
+                path.replace(self.directory / after.name(shard, follows))
+            sync_directory(self.directory)
+        block = replace(block, batch=follows + 1)
+        with self._transaction() as connection:
+            for name, fields in (("identity", identity), ("owner", stamped(owner)), ("shards", after.record())):
+                self._write_record(connection, name, fields)
+            connection.execute("DELETE FROM log")
+            self._write_block(connection, block, progress)
+        self.state_size, self.batch, self._snapshots = identity["state_size"], block.batch, after
+        self._logged, self._since, self.keeps_log_after = {block.batch: len(block.slots)}, len(block.slots), None
+        for name in before.names():
+            (self.directory / name).unlink(missing_ok=True)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still be written to."""
+        return self._connection is not None
 
     @property
     def logged(self) -> int:

@@ -75,7 +75,7 @@ class Pulse:
     def __init__(self, tell: Callable[[Vitals], None], *, seconds: float = 1.0, coverage: Coverage | None = None) -> None:
         self._tell = tell
         self._seconds = seconds
-        self._coverage = coverage
+        self.coverage = coverage
         self._told = time.monotonic()
         self._seen: deque[tuple[float, int]] = deque([(self._told, 0)])
         self._arrived = 0
@@ -98,7 +98,7 @@ class Pulse:
             self._seen.popleft()
         (began, before), (ended, after) = self._seen[0], self._seen[-1]
         rate = (after - before) / max(ended - began, 1e-9)
-        self._tell(vitals(engine, rate=rate, commit_ms=1000 * self._commit_seconds, coverage=self._coverage))
+        self._tell(vitals(engine, rate=rate, commit_ms=1000 * self._commit_seconds, coverage=self.coverage))
 
 
 def vitals(engine: Engine, *, rate: float = 0.0, commit_ms: float = 0.0, coverage: Coverage | None = None) -> Vitals:
@@ -125,7 +125,7 @@ def vitals(engine: Engine, *, rate: float = 0.0, commit_ms: float = 0.0, coverag
         lag_median=float(np.median(lags)) if len(lags) else 0.0,
         lag_most=int(lags.max(initial=0)),
         slowest=dict(zip([series.ids[slot] for slot in slowest], labels.read(series.positions[slowest]), strict=True)),
-        coverage=coverage(series.state[begun]) if coverage is not None and len(begun) else {},
+        coverage=coverage(series.state[:count]) if coverage is not None and len(begun) else {},  # a view: nothing is copied
         logged=engine.logged,
         rate=rate,
         commit_ms=commit_ms,
