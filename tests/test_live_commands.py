@@ -72,6 +72,20 @@ def test_a_file_that_something_else_wrote_is_not_written_over(forecast: Forecast
     assert (home / "mine.ndjson").read_text() == "precious\n"
 
 
+def test_a_folder_is_no_place_for_forecasts(forecast: Forecast, home: Path) -> None:
+    (home / "folder").mkdir()
+    said = refused(forecast, "stream", "tiny", "--in", "later.csv", "--out", "folder")
+    assert "folder is a folder; expected a file. Name one in it, such as" in said
+
+
+def test_a_state_is_inspected_with_the_warming_steps_of_its_stream(forecast: Forecast, home: Path) -> None:
+    streamed(forecast, "--in", "later.csv", "--out", "live.ndjson", "--cold", "--set", "warming_steps=9")
+    assert told(forecast, "state", "inspect", STATE)["warming"] == 3
+    assert told(forecast, "state", "inspect", STATE, "--series", "cpi")["warming"] is True
+    streamed(forecast, "--in", "later.csv", "--out", "live.ndjson", "--set", "warming_steps=2")
+    assert told(forecast, "state", "inspect", STATE)["warming"] == 0
+
+
 def test_states_are_listed_inspected_and_exported(forecast: Forecast, home: Path) -> None:
     streamed(forecast, "--in", "later.csv", "--out", "live.ndjson", "--calibrate")
     (entry,) = told(forecast, "state", "list")["states"]

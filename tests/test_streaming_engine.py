@@ -142,6 +142,43 @@ def test_every_arrival_is_counted_and_what_was_not_stepped_says_why(tmp_path):
     assert series["a"][:2] == (6, 4)
 
 
+STRAYS = b"".join(
+    [
+        line("a", 1, 1.0) + line("b", 99, 1.0) + line("b", 12, 1.0) + line("b", 99, 2.0),  # b begins late, and is then a gap
+        line("a", 2, 1.0) + line("c", 110, 1.0) + line("d", 110, 1.0) + line("c", 50, 1.0) + line("a", 3, 1.0),
+    ]
+)
+
+
+def test_a_series_that_would_begin_far_after_all_others_does_not_move_the_newest_position(tmp_path):
+    _, series, summary = stream(tmp_path, STRAYS, max_ahead=11, max_gap=100)
+    assert (summary.counts["far_off"], summary.counts["unknown"], summary.counts["next"], summary.behind) == (1, 4, 2, 2)
+    letter, late = dead_letters(tmp_path)
+    assert (letter["line"], letter["arrival"], late["line"], late["arrival"]) == (2, "far_off", 8, "too_late")
+    assert (
+        "series 'b': it would begin with 99, 98 steps after 1, the newest of any series; expected at most 11" in letter["reason"]
+    )
+    assert {unique_id: position for unique_id, (position, *_) in series.items() if isinstance(position, int)} == {
+        "a": 3, "b": 99, "c": 110, "d": 110,
+    }  # fmt: skip
+
+
+def test_what_is_far_off_is_so_however_the_feed_is_cut(tmp_path):
+    results = {}
+    for max_batch in (1, 2, 3, 1000):
+        directory = tmp_path / str(max_batch)
+        out, series, summary = stream(directory, STRAYS, max_batch=max_batch, max_ahead=11, max_gap=100)
+        results[max_batch] = (out, series, summary.counts, (directory / "dead_letters.ndjson").read_bytes())
+    assert results[1] == results[2] == results[3] == results[1000]
+
+
+def test_how_far_ahead_a_series_may_begin_is_as_far_as_a_gap_unless_it_is_said(tmp_path):
+    feed = line("a", 1, 1.0) + line("b", 1_002, 1.0) + line("a", 2, 1.0)
+    assert stream(tmp_path / "unsaid", feed)[2].counts["far_off"] == 1
+    _, series, summary = stream(tmp_path / "said", feed, max_ahead=1_001)
+    assert (summary.counts["far_off"], series["b"][0]) == (0, 1_002)
+
+
 def test_an_observation_of_a_settled_position_leaves_the_state_untouched(tmp_path):
     _, before, _ = stream(tmp_path, line("a", 1, 1.0) + line("a", 2, 2.0))
     _, after, _ = stream(tmp_path, line("a", 1, 9.0) + line("a", 2, 3.0) + line("a", 2, 2.0))

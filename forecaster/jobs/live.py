@@ -154,7 +154,11 @@ def look_at(state: Path, home: Home, *, say: Say) -> Iterator[tuple[Engine, Spea
     for is_last in (False, True):
         try:
             speaker = Speaker.of_state(state, home, say=say)
-            config = speaker.run.config.streaming.model_copy(update={"revision_window": peek(state)["identity"]["window"]})
+            records = peek(state)
+            kept = {"revision_window": records["identity"]["window"]}
+            if (steps := records.get("progress", {}).get("warming_steps")) is not None:
+                kept["warming_steps"] = steps  # the stream may have been told another number than its run
+            config = speaker.run.config.streaming.model_copy(update=kept)
             store = StateStore.look(state, **speaker.identity(config))
             break
         except StateError:

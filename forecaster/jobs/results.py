@@ -94,9 +94,7 @@ def draw_scores(leaderboard: Leaderboard, summary: dict[str, Any], path: Path) -
     try:
         return save_chart(scores_chart(leaderboard, may_be_best=best, title=str(summary["panel"])), path)
     except OSError as error:
-        raise DataError(
-            f"--chart {path}: cannot be written ({error.strerror}). Choose a folder that can be written to."
-        ) from error
+        raise DataError(f"--chart {path}: cannot be written ({error.strerror}). Name a file in a folder of yours.") from error
 
 
 def write_results(

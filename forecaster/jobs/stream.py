@@ -136,9 +136,13 @@ def _source(spec: str | BinaryIO | Panel, feed: Feed, engine: Engine, *, should_
 
 def _check_output(engine: Engine, outlet: Outlet) -> None:
     """Refuse a file that something else wrote: a stream cuts its output back, and begins it anew."""
-    if not outlet.name or urlsplit(outlet.name).scheme or engine.progress.output == outlet.name:
+    if not outlet.name or urlsplit(outlet.name).scheme:
         return
     path = Path(outlet.name)
+    if path.is_dir():
+        raise StateError(f"--out {path} is a folder; expected a file. Name one in it, such as {path / 'forecasts.ndjson'}.")
+    if engine.progress.output == outlet.name:
+        return
     if path.exists() and path.stat().st_size:
         raise StateError(
             f"--out {path} holds {path.stat().st_size:,} bytes that this stream did not write; expected its own file, or none. "

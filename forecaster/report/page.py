@@ -73,7 +73,7 @@ def write_page(html: str, path: Path) -> int:
         beside.write_bytes(written)
         beside.replace(path)
     except OSError as error:
-        raise DataError(f"--out {path}: cannot be written ({error.strerror}). Choose a file in a folder of yours.") from error
+        raise DataError(f"--out {path}: cannot be written ({error.strerror}). Name a file in a folder of yours.") from error
     finally:
         beside.unlink(missing_ok=True)
     return len(written)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from forecaster.frequency import Positions
 from forecaster.streaming.arrivals import Arrivals
 from forecaster.streaming.labels import Labels
-from forecaster.streaming.lateness import Arrival, DeadLetter, explain_refusal
+from forecaster.streaming.lateness import Arrival, Bounds, DeadLetter, explain_refusal
 from forecaster.streaming.live import FeedPosition, LiveForecast, Progress
 from forecaster.streaming.stepping import Indices
 
@@ -26,22 +26,17 @@ def letters_of(
     last: Positions,
     *,
     labels: Labels,
-    max_gap: int,
-    window: int,
+    bounds: Bounds,
 ) -> list[DeadLetter]:
-    """Dead letters for observations `turn` [N] that were not stepped, given the last positions of their series.
-
-    `last` is empty where the series are not known.
-    """
+    """Dead letters for observations `turn` [N] that were not stepped, given what they were held against, `last` [N]."""
     if not len(turn):
         return []
-    told = labels.read(arrivals.positions[turn])
-    before = labels.read(last) if len(last) else told
-    steps = arrivals.positions[turn] - last if len(last) else np.zeros(len(turn), np.int64)
+    told, before = labels.read(arrivals.positions[turn]), labels.read(last)
+    steps = arrivals.positions[turn] - last
     rows = zip(turn.tolist(), map(Arrival, codes), told, before, steps.tolist(), strict=True)
     letters = []
     for i, arrival, label, last_label, ahead in rows:
-        reason = explain_refusal(arrival, label, last_label, ahead, max_gap=max_gap, window=window)
+        reason = explain_refusal(arrival, label, last_label, ahead, bounds=bounds)
         text = f"series {arrivals.ids[i]!r}: {reason}"
         letters.append(DeadLetter(int(arrivals.lines[i]), arrival, text, arrivals.original(i)))
     return letters

@@ -36,7 +36,9 @@ from forecaster.streaming.labels import Labels
 from forecaster.streaming.lateness import (
     NEVER,
     Arrival,
+    Bounds,
     classify_arrivals,
+    find_far_off,
     longest_gap,
     warming_length,
 )
@@ -72,7 +74,9 @@ class Engine:
         self.series, self.progress = store.load(stepper.initial_state, self._take_in_again)
         self.store = store
         self._labels = Labels(frequency)
-        self._max_gap = longest_gap(frequency) if self.config.max_gap is None else self.config.max_gap
+        max_gap = longest_gap(frequency) if self.config.max_gap is None else self.config.max_gap
+        max_ahead = max_gap if self.config.max_ahead is None else self.config.max_ahead
+        self._bounds = Bounds(max_gap, max_ahead, self.series.window)
         steps = self.config.warming_steps
         self.warming_steps = warming_length(frequency) if steps is None else steps
         self._taken: _Taken | None = None
@@ -106,12 +110,13 @@ class Engine:
         return len(unknown)
 
     def settle(self, *, source: str = "", output: str = "", is_new: bool = False) -> None:
-        """Commit where the stream reads and writes from now on, before it does; what has no name, a pipe, changes nothing.
+        """Commit where the stream reads and writes from now on, before it does; what has no name, a pipe, changes nothing there.
 
         A source that was read before is read on, another one from its beginning, and so is one that `is_new`. Raises StateError
         when the disk refuses.
         """
         progress = progress_at(self.progress, source=source, output=output, is_new=is_new)
+        progress = replace(progress, warming_steps=self.warming_steps)
         if progress != self.progress:
             nothing = np.empty(0, np.int64)
             self.store.commit(self.series, progress, slots=nothing, positions=nothing, values=np.empty(0))
@@ -191,14 +196,15 @@ class Engine:
             self.store.snapshot(self.series)
 
     def _take_in(self, arrivals: Arrivals) -> LiveForecast:
-        slots, new = self._slots_of(arrivals)
+        slots, new, far_off = self._slots_of(arrivals)
         codes = np.full(len(arrivals), Arrival.STRANGER, np.int8)
+        codes[list(far_off)] = Arrival.FAR_OFF
         parts: list[Part] = []
         letters = list(arrivals.rejected)
-        tell = partial(letters_of, labels=self._labels, max_gap=self._max_gap, window=self.series.window)
-        is_known = slots >= 0
-        letters += tell(arrivals, np.flatnonzero(~is_known), codes[~is_known], NO_POSITIONS)
-        known = np.flatnonzero(is_known)
+        tell = partial(letters_of, labels=self._labels, bounds=self._bounds)
+        known, unknown = np.flatnonzero(slots >= 0), np.flatnonzero(slots < 0)
+        last = np.array([far_off.get(n, NEVER) for n in unknown.tolist()], dtype=np.int64)
+        letters += tell(arrivals, unknown, codes[unknown], np.where(last == NEVER, arrivals.positions[unknown], last))
         for rows in turns(slots[known]):
             turn = known[rows]
             at, positions, y = slots[turn], arrivals.positions[turn], arrivals.values[turn]
@@ -239,27 +245,42 @@ class Engine:
 
     # -- one turn: at most one observation of each series ----------------------------------------------------------------
 
-    def _slots_of(self, arrivals: Arrivals) -> tuple[Indices, list[str]]:
-        """The slot of each observation, -1 where its series is not known and may not begin; and the ids that begin."""
+    def _slots_of(self, arrivals: Arrivals) -> tuple[Indices, list[str], dict[int, int]]:
+        """The slot of each observation, -1 where its series is not known and may not begin; what begins, and what is far off."""
         ids = arrivals.ids
         if isinstance(ids, CodedIds) and ids.names is self._names:
             slots = self._slots_by_code[ids.codes]
             if (slots >= 0).all():
-                return slots, []
-        slots, new = self._slots_by_name(ids)
+                return slots, [], {}
+        slots, new, far_off = self._slots_by_name(ids, arrivals.positions)
         if isinstance(ids, CodedIds):
             self._names = ids.names
             self._slots_by_code = np.array([self.series.slots.get(name, -1) for name in ids.names], dtype=np.int64)
-        return slots, new
+        return slots, new, far_off
 
-    def _slots_by_name(self, ids: Sequence[str]) -> tuple[Indices, list[str]]:
+    def _slots_by_name(self, ids: Sequence[str], positions: Positions) -> tuple[Indices, list[str], dict[int, int]]:
         known = self.series.slots
         new = [unique_id for unique_id in dict.fromkeys(ids) if unique_id not in known]
-        if new and self.config.unknown == "refuse":
-            return np.array([known.get(unique_id, -1) for unique_id in ids], dtype=np.int64), []
-        if new:
-            self.series.add(new, self.stepper.initial_state(len(new)))
-        return np.fromiter(map(known.__getitem__, ids), dtype=np.int64, count=len(ids)), new
+        far_off: dict[int, int] = {}
+        if not new:
+            return np.fromiter(map(known.__getitem__, ids), dtype=np.int64, count=len(ids)), [], far_off
+        if self.config.unknown == "refuse":
+            new = []
+        elif int(positions.max()) - self.progress.newest > self._bounds.max_ahead:
+            far_off = self._find_far_off(ids, positions)
+            new = list(dict.fromkeys(name for n, name in enumerate(ids) if n not in far_off and name not in known))
+        self.series.add(new, self.stepper.initial_state(len(new)))
+        slots = np.fromiter((known.get(name, -1) for name in ids), dtype=np.int64, count=len(ids))
+        slots[list(far_off)] = -1
+        return slots, new, far_off
+
+    def _find_far_off(self, ids: Sequence[str], positions: Positions) -> dict[int, int]:
+        known, lasts = self.series.slots, self.series.positions
+
+        def last_of(unique_id: str) -> int:
+            return int(lasts[known[unique_id]]) if unique_id in known else NEVER
+
+        return find_far_off(ids, positions, last_of=last_of, newest=self.progress.newest, bounds=self._bounds)
 
     def _classify(self, slots: Indices, positions: Positions, y: Values) -> NDArray[np.int8]:
         return classify_arrivals(
@@ -268,7 +289,7 @@ class Engine:
             last_positions=self.series.positions[slots],
             first_positions=self.series.firsts[slots],
             known_y=self.series.known_values(slots, positions),
-            max_gap=self._max_gap,
+            max_gap=self._bounds.max_gap,
             window=self.series.window,
         )
 

@@ -4,6 +4,7 @@ A series' last `window` positions may still change: what arrives for one of them
 before them is settled.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -36,6 +37,7 @@ class Arrival(IntEnum):
     STRANGER = 8  # of a series that is not known, where none is to begin
     MISALIGNED = 9  # between two positions of the calendar
     MALFORMED = 10  # cannot be read
+    FAR_OFF = 11  # the first of a series, so far ahead of all others that a wrong date is likelier
 
     @property
     def label(self) -> str:
@@ -45,6 +47,16 @@ class Arrival(IntEnum):
         'too_far'
         """
         return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is taken for a mistake: more than `max_gap` missing positions, a series that begins more than `max_ahead` after all
+    others, a value for a position before the last `window` ones."""
+
+    max_gap: int
+    max_ahead: int
+    window: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +116,49 @@ def revision_length(frequency: Frequency) -> int:
     return NUMBERED_WINDOW if frequency.is_numbered else min(frequency.season_length, LONGEST_WINDOW)
 
 
-def explain_refusal(arrival: Arrival, label: str | int, last_label: str | int, ahead: int, *, max_gap: int, window: int) -> str:
-    """Why an observation of a known time is not stepped, when its series has come to `last_label`, `ahead` steps before it."""
+def find_far_off(
+    ids: Iterable[str], positions: Positions, *, last_of: Callable[[str], int], newest: int, bounds: Bounds
+) -> dict[int, int]:
+    """Which observations would begin a series too far ahead of the newest position of any, and that position.
+
+    `last_of` says how far a series has come, `NEVER` where it has not begun. One after the other, as if each came alone: what is
+    refused is not the newest.
+
+    >>> last_of = {"a": 6, "b": NEVER}.__getitem__
+    >>> find_far_off("bab", np.array([17, 7, 17]), last_of=last_of, newest=6, bounds=Bounds(9, max_ahead=10, window=0))
+    {0: 6}
+    """
+    lasts: dict[str, int] = {}
+    found = {}
+    for n, (unique_id, position) in enumerate(zip(ids, positions.tolist(), strict=True)):
+        last = lasts[unique_id] if unique_id in lasts else last_of(unique_id)
+        if last == NEVER and newest != NEVER and position - newest > bounds.max_ahead:
+            found[n] = newest
+        elif last == NEVER or 0 < position - last <= bounds.max_gap + 1:
+            lasts[unique_id] = position
+            newest = max(newest, position)
+    return found
+
+
+def explain_refusal(arrival: Arrival, label: str | int, last_label: str | int, ahead: int, *, bounds: Bounds) -> str:
+    """Why an observation of a known time is not stepped, when its series has come to `last_label`, `ahead` steps before it.
+
+    Of one that is `FAR_OFF`, the newest of all series.
+    """
     if arrival is Arrival.TOO_LATE:
         return (
-            f"{label} came when {last_label} had been stepped, {-ahead:,} later; expected one of the last {window:,} positions, "
-            "which may still change. Widen streaming.revision_window, or begin again from the mended panel."
+            f"{label} came when {last_label} had been stepped, {-ahead:,} later; expected one of the last {bounds.window:,} "
+            "positions, which may still change. Widen streaming.revision_window, or begin again from the mended panel."
         )
     if arrival is Arrival.STRANGER:
         return "it is not one of the stream's series; expected those alone. Mend the name, or let unknown series begin."
+    if arrival is Arrival.FAR_OFF:
+        return (
+            f"it would begin with {label}, {ahead:,} steps after {last_label}, the newest of any series; expected at most "
+            f"{bounds.max_ahead:,}. Mend the date, or raise streaming.max_ahead."
+        )
     return (
-        f"{label} lies {ahead:,} steps after {last_label}; expected at most {max_gap:,} missing ones. "
+        f"{label} lies {ahead:,} steps after {last_label}; expected at most {bounds.max_gap:,} missing ones. "
         "Mend the date, or raise max_gap if the series was silent for so long."
     )
 

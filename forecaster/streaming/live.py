@@ -42,8 +42,8 @@ class Progress:
     """What a stream has done since its state was made.
 
     Its feed, its counters, the committed lengths of its dead letters and of its output (where that is a file of its own), how
-    many series it knows, and the newest position of any. `source` and `output` name where it reads and writes, and `places` says
-    where it was in the sources that it read before.
+    many series it knows, the newest position of any, and after how many values a series is warm. `source` and `output` name where
+    it reads and writes, and `places` says where it was in the sources that it read before.
     """
 
     feed: FeedPosition = FeedPosition()
@@ -52,6 +52,7 @@ class Progress:
     output_bytes: int = 0
     series: int = 0
     newest: int = NEVER
+    warming_steps: int | None = None
     source: str = ""
     output: str = ""
     places: dict[str, list[int | str]] = field(default_factory=dict)

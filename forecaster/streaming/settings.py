@@ -19,6 +19,9 @@ class StreamingConfig(BaseModel):
     emit_every: int = Field(1, ge=0, description="forecast with every k-th value of a series; 0: never")
     emit_at: int = Field(1, ge=1, description="forecast at every k-th position of the calendar alone, such as 24 of hours")
     max_gap: int | None = Field(None, ge=0, description="missing steps to step through, at most; null: two years, 50 to 10,000")
+    max_ahead: int | None = Field(
+        None, ge=0, description="how far after all others a series that is not known may begin; null: as max_gap"
+    )
     revision_window: int | None = Field(
         None, ge=0, le=10_000, description="last positions that may still change; null: one season, at most 32"
     )
