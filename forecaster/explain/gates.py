@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from forecaster.explain.formulas import Layer, Step, read_layers, step
 from forecaster.models.recurrent import Recurrent
-from forecaster.models.track import track
 from forecaster.series import Panel, Values
 
 Progress = Callable[[int, int, str], None]
@@ -44,7 +43,7 @@ def cell_of(recurrent: Recurrent, number: int) -> nn.Module:
 
 def input_steps(recurrent: Recurrent, panel: Panel) -> tuple[Values, NDArray[np.int64]]:
     """The inputs at every position of the panel [N, D], and how many positions of each series come before its first value [B]."""
-    walk = track(recurrent.scaler, panel)
+    walk = recurrent.walk(panel)
     x = np.concatenate([walk.features, recurrent.inputs.steps(panel)], axis=1).astype(np.float64)
     young = walk.age == 0
     return x, np.array([int(young[panel.offsets[b] : panel.offsets[b + 1]].sum()) for b in range(len(panel))], dtype=np.int64)

@@ -25,10 +25,12 @@ from forecaster.jobs.runs import (
     write_facts,
 )
 from forecaster.jobs.service import service_of
-from forecaster.models.checkpoint import load_recurrent, save_recurrent
+from forecaster.models.checkpoint import load_recurrent, save_recurrent, with_pool
 from forecaster.models.ensemble import refit_network, train_network
 from forecaster.models.inputs import Inputs
+from forecaster.models.network import torch_threads
 from forecaster.models.plan import TrainingConfig, refit_pays, share_of_budget
+from forecaster.models.pooling import pool_for
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.training import Progress
 from forecaster.series import Panel
@@ -78,6 +80,7 @@ def train(
             say("refit on the whole panel")
             refit = folder / "refit"
             deployed = refit_network(judged, panel, training=training, seed=config.seed, folder=refit, progress=progress)
+            deployed = _pooled(deployed, panel, training)
         save_recurrent(deployed, folder / "weights.safetensors")
         facts = RunFacts(
             panel=panel_name,
@@ -123,8 +126,14 @@ def _judged(known: Panel, config: Config, training: TrainingConfig, *, folder: P
             inputs=config.inputs,
             progress=progress,
         )
-        save_recurrent(judged, path)
+        save_recurrent(_pooled(judged, known, training), path)
     return load_recurrent(path)
+
+
+def _pooled(network: Recurrent, panel: Panel, training: TrainingConfig) -> Recurrent:
+    """The network with what series begin with that have shown little, learned from those of the panel."""
+    with torch_threads(training.threads):
+        return with_pool(network, pool_for(network, panel))
 
 
 def _keep_the_log(folder: Path) -> None:

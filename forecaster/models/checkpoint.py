@@ -1,4 +1,4 @@
-"""A trained forecaster as one file: safetensors, with everything that is no weight in its header as JSON.
+"""A trained forecaster as one file: safetensors, with everything that is no array in its header as JSON.
 
 Nothing is unpickled. The fingerprint names the weights and the header together; state carries it, and another model refuses it.
 """
@@ -6,12 +6,12 @@ Nothing is unpickled. The fingerprint names the weights and the header together;
 import hashlib
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, from_numpy
 
 from forecaster.errors import StateError
 from forecaster.frequency import Frequency
@@ -19,10 +19,16 @@ from forecaster.models.calendar import Calendar
 from forecaster.models.holt_winters import HoltWinters
 from forecaster.models.inputs import Inputs
 from forecaster.models.network import ModelConfig, Network
+from forecaster.models.pool import Pool
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.scaler import Scaler
 
 FORMAT = "forecaster-recurrent-2"
+POOL = "pool."  # begins the names of the pool's arrays, where there is one
+POOL_ARRAYS, POOL_NUMBERS = (
+    ("profile", "courses", "widths"),
+    ("noise", "spread", "level", "level_spread", "log_amplitude", "plain_amplitude", "is_share", "young", "prior"),
+)
 
 
 def recurrent_from(
@@ -34,25 +40,23 @@ def recurrent_from(
     horizon: int,
     quantiles: tuple[float, ...],
     inputs: Inputs | None = None,
+    pool: Pool | None = None,
 ) -> Recurrent:
     """The forecaster of a trained network, with the fingerprint that its numbers give it; without `inputs` it saw values only."""
     network, inputs = network.cpu().eval(), inputs or Inputs(Calendar(frequency))
-    header = _header(scaler, config, inputs, frequency=frequency, horizon=horizon, quantiles=quantiles)
-    fingerprint = _fingerprint(header, network.state_dict())
-    return Recurrent(network, scaler, inputs, config, frequency, horizon, quantiles, fingerprint)
+    forecaster = Recurrent(network, scaler, inputs, config, frequency, horizon, quantiles, "", pool)
+    return replace(forecaster, fingerprint=_fingerprint(_header(forecaster), _arrays(forecaster)))
+
+
+def with_pool(forecaster: Recurrent, pool: Pool | None) -> Recurrent:
+    """The forecaster with another pool, or none, and the fingerprint that goes with it."""
+    other = replace(forecaster, pool=pool)
+    return replace(other, fingerprint=_fingerprint(_header(other), _arrays(other)))
 
 
 def save_recurrent(forecaster: Recurrent, path: Path) -> None:
     """Write the forecaster to a file, whole or not at all."""
-    header = _header(
-        forecaster.scaler,
-        forecaster.config,
-        forecaster.inputs,
-        frequency=forecaster.frequency,
-        horizon=forecaster.horizon,
-        quantiles=forecaster.quantiles,
-    )
-    weights = {name: weight.contiguous() for name, weight in forecaster.network.state_dict().items()}
+    header, weights = _header(forecaster), {name: array.contiguous() for name, array in _arrays(forecaster).items()}
     beside = path.with_name(path.name + ".part")
     with beside.open("wb") as file:
         file.write(save(weights, metadata={"header": header, "fingerprint": forecaster.fingerprint}))
@@ -90,8 +94,12 @@ def load_recurrent(path: Path) -> Recurrent:
     horizon, quantiles = header["horizon"], tuple(header["quantiles"])
     inputs = Inputs.from_dict(header["inputs"], frequency)
     network = Network(config, scaler, horizon=horizon, quantiles=quantiles, inputs=inputs)
+    kept = {name: weights.pop(POOL + name).numpy() for name in POOL_ARRAYS if POOL + name in weights}
+    pool = Pool(**kept, **header["pool"]) if kept else None
     network.load_state_dict(weights)
-    return recurrent_from(network, scaler, config, frequency=frequency, horizon=horizon, quantiles=quantiles, inputs=inputs)
+    return recurrent_from(
+        network, scaler, config, frequency=frequency, horizon=horizon, quantiles=quantiles, inputs=inputs, pool=pool
+    )
 
 
 def _format_of(header: str) -> object:
@@ -111,18 +119,24 @@ def _fingerprint(header: str, weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _header(
-    scaler: Scaler, config: ModelConfig, inputs: Inputs, *, frequency: Frequency, horizon: int, quantiles: tuple[float, ...]
-) -> str:
-    return json.dumps(
-        {
-            "format": FORMAT,
-            "model": config.model_dump(),
-            "scaler": asdict(scaler),
-            "inputs": inputs.to_dict(),
-            "frequency": asdict(frequency),
-            "horizon": horizon,
-            "quantiles": quantiles,
-        },
-        sort_keys=True,
-    )
+def _arrays(forecaster: Recurrent) -> dict[str, Tensor]:
+    """The weights, and the arrays of the pool where there is one."""
+    arrays = dict(forecaster.network.state_dict())
+    if forecaster.pool:
+        arrays |= {POOL + name: from_numpy(getattr(forecaster.pool, name)) for name in POOL_ARRAYS}
+    return arrays
+
+
+def _header(forecaster: Recurrent) -> str:
+    header = {
+        "format": FORMAT,
+        "model": forecaster.config.model_dump(),
+        "scaler": asdict(forecaster.scaler),
+        "inputs": forecaster.inputs.to_dict(),
+        "frequency": asdict(forecaster.frequency),
+        "horizon": forecaster.horizon,
+        "quantiles": forecaster.quantiles,
+    }
+    if forecaster.pool:
+        header["pool"] = {name: getattr(forecaster.pool, name) for name in POOL_NUMBERS}
+    return json.dumps(header, sort_keys=True)

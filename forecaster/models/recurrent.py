@@ -23,10 +23,11 @@ from forecaster.models.heads import Linear
 from forecaster.models.holt_winters import Float32
 from forecaster.models.inputs import Inputs
 from forecaster.models.network import ModelConfig, Network
+from forecaster.models.pool import Pool
 from forecaster.models.products import linear
 from forecaster.models.scaler import AGE, LOG, SPREAD, Scaler
 from forecaster.models.tiles import Tiles, Work, alone, filled
-from forecaster.models.track import track
+from forecaster.models.track import Track, track
 from forecaster.series import Origins, Panel, Values
 
 BLOCK = 16_384  # rows that are scaled at once: fewer are more calls (4,096: 5 % of a step), more are more memory
@@ -35,7 +36,10 @@ WINDOW_TILE, WINDOW_STEPS = 128, 64  # series and steps of a window that a cell 
 
 @dataclass(frozen=True)
 class Recurrent:
-    """A network with the scaler, the inputs, the frequency and the quantiles that it was trained for."""
+    """A network with the scaler, the inputs, the frequency and the quantiles that it was trained for.
+
+    A `pool` stands in for what a young series has not shown yet; without one, a series begins from nothing.
+    """
 
     network: Network
     scaler: Scaler
@@ -45,6 +49,7 @@ class Recurrent:
     horizon: int
     quantiles: tuple[float, ...]
     fingerprint: str
+    pool: Pool | None = None
 
     @property
     def name(self) -> str:
@@ -70,7 +75,7 @@ class Recurrent:
 
         Of what is beside the values, the calendar is known here, and the state knows what never changes.
         """
-        return self._step(state, y, self.inputs.at(position))
+        return self._step(state, y, position, self.inputs.at(position))
 
     def forecast(self, state: State, position: Positions) -> Values:
         """Quantiles [B, L, Q] of the positions after `position`; NaN for series that have not begun."""
@@ -108,7 +113,7 @@ class Recurrent:
 
     def states_at(self, panel: Panel, origins: Origins) -> State:
         """The states [len(origins), S] of the panel's series as they were at each origin."""
-        walk = track(self.scaler, panel)
+        walk = self.walk(panel)
         features = np.concatenate([walk.features, self.inputs.steps(panel)], axis=1)
         state = self.state_before(panel)[origins.index]
         at = panel.offsets[origins.index] + origins.known - 1
@@ -123,6 +128,10 @@ class Recurrent:
                     state[rows, self.memory] = memory
         state[state[:, AGE] == 0, self.memory] = 0
         return state
+
+    def walk(self, panel: Panel) -> Track:
+        """The scaler's walk over the panel, with what the pool makes of young series."""
+        return track(self.scaler, panel, self.pool)
 
     def state_before(self, panel: Panel) -> State:
         """The states [B, S] of the panel's series before their first values: zero, but for what never changes in them."""
@@ -196,17 +205,20 @@ class Recurrent:
         """Changes from the base [B, L, Q], in spreads."""
         return self.network.speak(self.network.recall(memory), sight, leads, linear)
 
-    def _step(self, state: State, y: Values, beside: Float32) -> State:
+    def _step(self, state: State, y: Values, position: Positions, beside: Float32) -> State:
         """The state [B, S] after one more position, which sees `beside` [B, C] of what is beside the values."""
         after = np.empty_like(state)
         beside[:, beside.shape[1] - self.inputs.static_count :] = state[:, self.memory.stop :]
         for start in range(0, len(state), BLOCK):
             block = slice(start, start + BLOCK)
-            self._step_block(state[block], y[block], beside[block], into=after[block])
+            self._step_block(state[block], y[block], position[block], beside[block], into=after[block])
         return after
 
-    def _step_block(self, state: State, y: Values, beside: Float32, *, into: State) -> None:
-        scaled = self.scaler.step(state[:, : self.scaler.size], y, into=into[:, : self.scaler.size])
+    def _step_block(self, state: State, y: Values, position: Positions, beside: Float32, *, into: State) -> None:
+        own, prior = slice(0, self.scaler.size), self.pool.prior if self.pool else 0.0
+        scaled = self.scaler.step(state[:, own], y, into=into[:, own], prior=prior)
+        if self.pool:
+            self.pool.fill(scaled, position, self.scaler)
         features = self.scaler.feature_rows(scaled, ~np.isnan(y)).T
         with alone(len(state)):
             for rows, size, step in self._steps.cut(len(state)):
@@ -230,11 +242,19 @@ class Recurrent:
         sight = self.scaler.sight_parts(state[:, : self.scaler.size], base)
         memory = filled(state[:, self.memory], size=size)
         change = np.asarray(speak(memory, filled(*sight, size=size), filled(leads, size=size)).numpy()[: len(state)])
+        if self.pool:
+            self._widen(change, self.pool.widths_at(state[:, AGE]))
         change *= state[:, SPREAD, None, None]
         change += base[:, :, None]
         restored = self.scaler.restore(change, state[:, LOG] > 0)
         for q in range(len(self.quantiles)):
             into[:, :, q] = restored[:, :, q]
+
+    def _widen(self, change: Float32, widths: Float32) -> None:
+        """Widen the intervals of changes [R, L, Q] about their medians, in place, by widths [R]."""
+        wider = np.flatnonzero(widths != 1)
+        middle = change[wider][:, :, self.quantiles.index(0.5), None]
+        change[wider] = middle + widths[wider, None, None] * (change[wider] - middle)
 
     # -- beyond the horizon --------------------------------------------------------------------------------------------------
 
@@ -246,8 +266,8 @@ class Recurrent:
         """The forecast [R, L, Q] with one more block of leads, made from a state that was fed the medians so far."""
         middle, log = self.quantiles.index(0.5), state[:, LOG] > 0
         for lead in range(values.shape[1]):
-            beside = self.inputs.steps_at(panel, index, positions + lead + 1)
-            state = self._step(state, values[:, lead, middle], beside)
+            at = positions + lead + 1
+            state = self._step(state, values[:, lead, middle], at, self.inputs.steps_at(panel, index, at))
         leads = self._leads(panel, index, positions + values.shape[1])
         block, last = self._forecast(state, leads), values[:, -1:, :].copy()
         for part in (block, last):

@@ -96,11 +96,12 @@ class Scaler:
             turn += state[:, SEASONS : SEASONS + turn.shape[1]]
         return path
 
-    def step(self, state: State, y: Values, *, into: State | None = None) -> State:
+    def step(self, state: State, y: Values, *, into: State | None = None, prior: float = 0.0) -> State:
         """The state after one more position; y [B] is NaN where nothing was observed.
 
         A missing value leaves level and spread as they are, and the ring repeats the value of one season ago. A series
         that has not begun does not begin with a missing value. The state is written `into` other rows [B, size] if given.
+        Where level and sizes did not begin with the first value, what they began with counts for `prior` positions more.
         """
         after = np.empty((len(state), self.size), dtype=np.float32) if into is None else into
         observed, begun = ~np.isnan(y), state[:, AGE] > 0
@@ -115,7 +116,7 @@ class Scaler:
         season_ago = state[:, self.size - self.base.length].copy()
         alive = begun | observed
         numbers[AGE] = np.where(alive, numbers[AGE] + ONE, ZERO)
-        self._scale(numbers, v, observed, season_ago=season_ago)
+        self._scale(numbers, v, observed, season_ago=season_ago, prior=prior)
         after[:, SEASONS : self.size - 1] = state[:, SEASONS + 1 : self.size]  # seasons and ring move on by one
         after[:, self.size - 1] = np.where(observed, v, season_ago)
         after[:, self.ring - 1] = self._smooth(numbers, v, alive, season=state[:, SEASONS].copy())
@@ -126,10 +127,10 @@ class Scaler:
         after[:, :SEASONS] = numbers.T
         return after
 
-    def _scale(self, numbers: Float32, v: Float32, observed: NDArray[np.bool_], *, season_ago: Float32) -> None:
+    def _scale(self, numbers: Float32, v: Float32, observed: NDArray[np.bool_], *, season_ago: Float32, prior: float) -> None:
         """Move level, amplitude and spread by one position, in place, in the rows of `numbers` [SEASONS, B]."""
         age, level = numbers[AGE], numbers[LEVEL]
-        weight = np.maximum(np.float32(self.alpha), ONE / np.maximum(age, ONE))
+        weight = np.maximum(np.float32(self.alpha), ONE / (np.maximum(age, ONE) + np.float32(prior)))
         change = np.where(observed, weight, ZERO)
         known = np.where(observed, v, ZERO)
         level += change * (known - level)
