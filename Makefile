@@ -10,7 +10,7 @@ CONFIG ?= configs/default.yaml
 DATA   ?= $(or $(FORECASTER_DATA),../shared/data)
 RUN    ?= $(PANEL)@current
 
-.PHONY: help demo test lint types floors unit slow m4_hourly soak peers lock ingest train evaluate predict promote report nightly clean
+.PHONY: help demo test lint types floors unit slow m4_hourly soak peers network_peers lock ingest train evaluate predict promote report nightly clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z_0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_0-9]+):.*## */  make \1\t/' | expand -t 20
@@ -75,6 +75,10 @@ nightly: $(READY) ## A panel's whole night: make nightly PANEL=sales CONFIG=conf
 peers: ## An environment of its own for statsforecast, which wants an older pandas, in .peers/
 	$(PYTHON) -m venv .peers
 	.peers/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/peers/requirements.txt
+
+network_peers: ## An environment of its own for neuralforecast, darts and GluonTS, in .peers/networks/
+	$(PYTHON) -m venv .peers/networks
+	.peers/networks/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/peers/networks.txt
 
 lock: ## Pin what is installed in the environment now
 	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/' > requirements.lock
