@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from forecaster.errors import ConfigError
-from forecaster.streaming.vitals import Coverage, Pulse, Vitals
+from forecaster.streaming.vitals import Coverage, Pulse, Vitals, told_of
 from forecaster.terminal import Talk
 
 Tell = Callable[[Vitals], None]
@@ -53,6 +53,8 @@ def table_of(vitals: Vitals) -> Table:
     table.add_row("dead", f"{vitals.dead:,} letters")
     if vitals.coverage:
         table.add_row("covered", ", ".join(f"{share:.1%} of {name}" for name, share in vitals.coverage.items()))
+    if vitals.speaking:
+        table.add_row("speaking", told_of(vitals.speaking))
     if vitals.lag_most > 1:
         table.add_row("furthest behind", ", ".join(f"{name} ({last})" for name, last in vitals.slowest.items()))
     return table
@@ -100,6 +102,7 @@ def _serve(port: int) -> Tell:
     }
     arrivals = Gauge("forecaster_arrivals", "observations by what they were to their series", ["arrival"], registry=registry)
     coverage = Gauge("forecaster_coverage", "share of values inside the interval, lately", ["nominal"], registry=registry)
+    speaking = Gauge("forecaster_speaking", "series by who speaks, and by why a champion does not", ["voice"], registry=registry)
     try:
         start_http_server(port, registry=registry)
     except OSError as error:
@@ -113,5 +116,7 @@ def _serve(port: int) -> Tell:
             arrivals.labels(arrival).set(count)
         for nominal, share in vitals.coverage.items():
             coverage.labels(nominal).set(share)
+        for voice, count in vitals.speaking.items():
+            speaking.labels(voice).set(count)
 
     return tell

@@ -98,6 +98,7 @@ def _predict_live(live: Path, home: "Home", *, only: Sequence[str], out: Path | 
     rows = write_forecast(forecast, name, out or sys.stdout.buffer) if out or not json else 0
     if json:
         done = {"state": str(live), "run": str(speaker.run.path), "forecaster": name, "series": len(forecast.ids)}
+        done |= {"notes": forecast.notes}
         print_json(done | {"horizon": forecast.horizon, "rows": rows, "out": str(out) if out else None})
     else:
         talk.say(f"{rows:,} rows for {len(forecast.ids):,} live series" + (f" in {out}" if out else ""))

@@ -16,6 +16,7 @@ from forecaster.ingest import PanelStore
 from forecaster.jobs.champions import CHAMPIONS, COMBINATION, champions_forecaster, needed_champions
 from forecaster.jobs.home import Home
 from forecaster.jobs.runs import Run
+from forecaster.jobs.standings import heeded
 from forecaster.models.checkpoint import load_recurrent
 from forecaster.models.network import torch_threads
 from forecaster.models.recurrent import Recurrent
@@ -24,6 +25,7 @@ from forecaster.series import Origins, Panel
 
 FORMATS = (".csv", ".csv.gz", ".parquet", ".ndjson")
 CHARTED = 6
+NOTES = 5
 
 
 def predict(
@@ -56,7 +58,7 @@ def predict(
         panel = panel.select([b for b, unique_id in enumerate(panel.ids) if unique_id in set(only)])
     speaker: Forecaster = network
     if forecaster not in (None, network.name):
-        speaker = _speaker(str(forecaster), run, home, panel, network, progress=progress)
+        speaker = _speaker(str(forecaster), run, home, panel, network, say=say, progress=progress)
     elif horizon and horizon > network.horizon:
         say(
             f"leads beyond {network.horizon} are forecast from the forecasts before them; "
@@ -65,11 +67,16 @@ def predict(
     quantiles = run.config.quantiles
     with torch_threads(1):  # the matrices are small, and threads that wait for each other cost more than they bring
         forecast = speaker.predict(panel, horizon or network.horizon, quantiles=quantiles, origins=Origins.back(panel))
-    for unique_id, note in list(forecast.notes.items())[:5]:
-        say(f"series {unique_id!r}: {note}")
-    if len(forecast.notes) > 5:
-        say(f"… and {len(forecast.notes) - 5} more series with a note")
+    tell_notes(forecast.notes, say=say)
     return panel, forecast
+
+
+def tell_notes(notes: dict[str, str], *, say: Callable[[str], None]) -> None:
+    """Say what a forecast has to say of its series, of the first few of them."""
+    for unique_id, note in list(notes.items())[:NOTES]:
+        say(f"series {unique_id!r}: {note}")
+    if len(notes) > NOTES:
+        say(f"… and {len(notes) - NOTES} more series with a note")
 
 
 def write_forecast(forecast: Forecast, forecaster: str, out: Path | BinaryIO) -> int:
@@ -91,7 +98,7 @@ def write_forecast(forecast: Forecast, forecaster: str, out: Path | BinaryIO) ->
         _write(frame, beside, suffix)
         beside.replace(out)
     except OSError as error:
-        raise DataError(f"--out {out}: cannot be written ({error.strerror}). Choose a folder that can be written to.") from error
+        raise DataError(f"--out {out}: cannot be written ({error.strerror}). Name a file in a folder of yours.") from error
     finally:
         with contextlib.suppress(OSError):  # where the folder is none, there is nothing to remove
             beside.unlink()
@@ -104,9 +111,7 @@ def chart_forecast(panel: Panel, forecast: Forecast, path: Path, *, title: str, 
     try:
         return save_chart(figure, path)
     except OSError as error:
-        raise DataError(
-            f"--chart {path}: cannot be written ({error.strerror}). Choose a folder that can be written to."
-        ) from error
+        raise DataError(f"--chart {path}: cannot be written ({error.strerror}). Name a file in a folder of yours.") from error
 
 
 def _write(frame: pd.DataFrame, path: Path, suffix: str) -> None:
@@ -128,14 +133,21 @@ def _plain(column: pd.Series) -> list[object]:
 
 
 def _speaker(
-    name: str, run: Run, home: Home, panel: Panel, network: Recurrent, *, progress: Callable[[int, int, str], None]
+    name: str,
+    run: Run,
+    home: Home,
+    panel: Panel,
+    network: Recurrent,
+    *,
+    say: Callable[[str], None],
+    progress: Callable[[int, int, str], None],
 ) -> Forecaster:
     """Champions, their combination, or a baseline, fitted on the panel; fits are kept."""
     if name in (CHAMPIONS, COMBINATION):
         table = needed_champions(run)
-        return champions_forecaster(
-            run, table, panel, network, is_combined=name == COMBINATION, fits=home.fits, progress=progress
-        )
+        is_combined = name == COMBINATION
+        speaker = champions_forecaster(run, table, panel, network, is_combined=is_combined, fits=home.fits, progress=progress)
+        return speaker if is_combined else heeded(speaker, run, home, panel, network, say=say, progress=progress)
     if name not in BASELINES:
         known = ", ".join((network.name, CHAMPIONS, COMBINATION, *BASELINES))
         raise ConfigError(f"--forecaster {name!r} is none of this run's; choose {known}.")

@@ -12,6 +12,7 @@ from forecaster.errors import ConfigError, DataError, StateError
 from forecaster.forecast import Forecast
 from forecaster.jobs.home import Home
 from forecaster.jobs.live import Speaker, look_at
+from forecaster.jobs.predict import tell_notes
 from forecaster.jobs.whole import write_whole
 from forecaster.models.network import torch_threads
 from forecaster.streaming.directory import FILE, peek
@@ -19,7 +20,8 @@ from forecaster.streaming.engine import Engine
 from forecaster.streaming.labels import Labels
 from forecaster.streaming.lateness import NEVER
 from forecaster.streaming.state import StateStore
-from forecaster.streaming.vitals import Vitals, vitals
+from forecaster.streaming.stepping import Indices
+from forecaster.streaming.vitals import Vitals, chooser_of, vitals
 
 Say = Callable[[str], None]
 
@@ -39,7 +41,10 @@ def forecast_live(state: Path, home: Home, *, only: Sequence[str], say: Say) -> 
         values = speaker.stepper.forecast(series.state[slots], series.positions[slots])
         ids = tuple(series.ids[slot] for slot in slots.tolist())
         origins = series.positions[slots].copy()
-        return Forecast(ids, origins, speaker.stepper.quantiles, values, speaker.frequency, {}), speaker
+        notes = dict(zip(ids, _told(engine, slots), strict=True))
+        notes = {unique_id: note for unique_id, note in notes.items() if note}
+        tell_notes(notes, say=say)
+        return Forecast(ids, origins, speaker.stepper.quantiles, values, speaker.frequency, notes), speaker
 
 
 @dataclass(frozen=True)
@@ -128,9 +133,17 @@ def describe_series(state: Path, home: Home, unique_id: str, *, say: Say) -> dic
         values = series.known_values(np.full(len(shown), slot), shown)
         names = [str(label) for label in labels.read(shown)]
         told |= {"first": labels.read(series.firsts[[slot]])[0], "last": names[-1], "behind": engine.progress.newest - last}
+        if spoken := _told(engine, np.array([slot]))[0]:
+            told["speaking"] = spoken
         told["warming"] = bool(series.counts[slot] < engine.warming_steps)
         told["recent"] = dict(zip(names, [None if np.isnan(y) else float(y) for y in values], strict=True))
         return told
+
+
+def _told(engine: Engine, slots: Indices) -> list[str]:
+    """Of each slot why its champion does not speak; nothing where it does, or where there is but one voice."""
+    chosen = chooser_of(engine.stepper, engine.series.state[slots])
+    return chosen[0].told(chosen[1]) if chosen else [""] * len(slots)
 
 
 def export(state: Path, home: Home, out: Path, *, say: Say) -> int:
@@ -142,7 +155,7 @@ def export(state: Path, home: Home, out: Path, *, say: Say) -> int:
     try:
         write_whole(out, lambda path: table.to_parquet(path, index=False))
     except OSError as error:
-        raise DataError(f"--out {out}: cannot be written ({error.strerror}). Choose a folder that can be written to.") from error
+        raise DataError(f"--out {out}: cannot be written ({error.strerror}). Name a file in a folder of yours.") from error
     return len(table)
 
 

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from forecaster.forecast import State, Stepper, warm_state
+from forecaster.forecast import Chooser, State, Stepper, warm_state
 from forecaster.frequency import Positions
 from forecaster.series import Panel, Values
 from forecaster.streaming.correction import Levels, Prior
@@ -134,6 +134,10 @@ class Calibrated:
     def coverage_of(self, state: State) -> Coverage:
         """What the intervals of each series have covered of late, as they were issued."""
         return self.tracker.coverage_of(state[:, self.stepper.state_size :])
+
+    def chooser(self, state: State) -> tuple[Chooser, State] | None:
+        """Who chooses among voices inside, and its part of the state; None where there is but one."""
+        return (self.stepper, self._parts(state)[0]) if isinstance(self.stepper, Chooser) else None
 
     # -- inside --------------------------------------------------------------------------------------------------------------
 

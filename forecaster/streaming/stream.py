@@ -12,12 +12,15 @@ from forecaster.streaming.engine import Engine
 from forecaster.streaming.lateness import Arrival
 from forecaster.streaming.live import LiveForecast
 from forecaster.streaming.sinks import LiveSink
-from forecaster.streaming.vitals import Pulse
+from forecaster.streaming.vitals import Pulse, speaking, told_of
 
 
 @dataclass(frozen=True)
 class StreamSummary:
-    """What a stream did from its start to its end; `counts` are by arrival, `series` are all that are live."""
+    """What a stream did from its start to its end; `counts` are by arrival, `series` are all that are live.
+
+    `speaking` is, where there are several voices, for how many series each speaks at the end, and why others lost their champion.
+    """
 
     counts: dict[str, int]
     missing: int
@@ -28,6 +31,7 @@ class StreamSummary:
     seconds: float
     dead_letters: Path
     reader_left: bool
+    speaking: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as JSON knows it."""
@@ -46,6 +50,8 @@ class StreamSummary:
             lines.append(f"  stepped without a value: {self.missing:,}")
         if self.behind:
             lines.append(f"  behind another series: {self.behind:,}")
+        if self.speaking:
+            lines.append(f"speaking: {told_of(self.speaking)}")
         if self.not_finite:
             lines.append(f"{self.not_finite:,} forecasts had numbers that are none; they stand as null")
         if dead := sum(self.counts[arrival.label] for arrival in Arrival if arrival > Arrival.DUPLICATE):
@@ -98,6 +104,7 @@ def stream_forecasts(
         seconds=time.monotonic() - began,
         dead_letters=engine.dead_letters.path,
         reader_left=reader_left,
+        speaking=speaking(engine),
     )
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from forecaster.forecast import State
+from forecaster.forecast import Chooser, State, Stepper
 from forecaster.streaming.accounts import BEHIND, FORECASTS, MISSING, NOT_FINITE
+from forecaster.streaming.conformal import Calibrated
 from forecaster.streaming.engine import Engine
 from forecaster.streaming.labels import Labels
 from forecaster.streaming.lateness import NEVER, Arrival
@@ -26,7 +27,8 @@ class Vitals:
 
     `counts` are by arrival since the state was made; `lag` is how many positions behind the newest one a series is, at the
     median and at the most; `slowest` are the series furthest behind, with the label of their last position. `coverage` is the
-    share of values inside each interval lately, by its nominal share, where the stream is calibrated.
+    share of values inside each interval lately, by its nominal share, where the stream is calibrated; `speaking` is for how many
+    series each voice speaks, where there are several, and how many have lost their champion, by the reason.
     """
 
     series: int
@@ -43,6 +45,7 @@ class Vitals:
     lag_most: int
     slowest: dict[str, str | int]
     coverage: dict[str, float]
+    speaking: dict[str, int]
     logged: int
     rate: float
     commit_ms: float
@@ -63,6 +66,8 @@ class Vitals:
             lines.append("  furthest behind: " + ", ".join(f"{name} ({last})" for name, last in self.slowest.items()))
         if self.coverage:
             lines.append("  covered lately: " + ", ".join(f"{share} of {name}" for name, share in self.coverage.items()))
+        if self.speaking:
+            lines.append("  speaking: " + told_of(self.speaking))
         return lines
 
 
@@ -101,6 +106,31 @@ class Pulse:
         self._tell(vitals(engine, rate=rate, commit_ms=1000 * self._commit_seconds, coverage=self.coverage))
 
 
+def speaking(engine: Engine) -> dict[str, int]:
+    """For how many series of an engine each voice speaks, and why others lost theirs; empty where there is but one voice."""
+    if chooser_of(engine.stepper, engine.series.state[:0]) is None:
+        return {}
+    begun = np.flatnonzero(engine.series.positions[: len(engine.series)] != NEVER)
+    chosen = chooser_of(engine.stepper, engine.series.state[begun])
+    return chosen[0].speaking(chosen[1]) if chosen else {}
+
+
+def chooser_of(stepper: Stepper, state: State) -> tuple[Chooser, State] | None:
+    """Who chooses among voices in a stepper, and its part of the state; None where there is but one voice."""
+    if isinstance(stepper, Calibrated):
+        return stepper.chooser(state)
+    return (stepper, state) if isinstance(stepper, Chooser) else None
+
+
+def told_of(speaking: dict[str, int]) -> str:
+    """Who speaks, in words.
+
+    >>> told_of({"champion": 95, "runner_up": 5, "stand_in": 0, "stale": 0, "off_coverage": 5})
+    'champion 95, runner up 5, off coverage 5'
+    """
+    return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in speaking.items() if count)
+
+
 def vitals(engine: Engine, *, rate: float = 0.0, commit_ms: float = 0.0, coverage: Coverage | None = None) -> Vitals:
     """How an engine does now."""
     series, progress = engine.series, engine.progress
@@ -126,6 +156,7 @@ def vitals(engine: Engine, *, rate: float = 0.0, commit_ms: float = 0.0, coverag
         lag_most=int(lags.max(initial=0)),
         slowest=dict(zip([series.ids[slot] for slot in slowest], labels.read(series.positions[slowest]), strict=True)),
         coverage=coverage(series.state[:count]) if coverage is not None and len(begun) else {},  # a view: nothing is copied
+        speaking=speaking(engine),
         logged=engine.logged,
         rate=rate,
         commit_ms=commit_ms,
