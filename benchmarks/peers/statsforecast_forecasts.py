@@ -44,11 +44,11 @@ def statsforecast_model(name: str, season_length: int, horizon: int) -> Forecast
 
 
 def skaters_model(horizon: int, last: int = 1_000) -> Forecast:
-    """The general online forecaster of skaters, stepped through the last values of one series."""
+    """The general online forecaster of skaters, as it comes, stepped through the last values of one series."""
     from skaters import laplace
 
     def forecast(y: np.ndarray) -> np.ndarray:
-        step, state, said = laplace(k=horizon, scales=[1]), None, []
+        step, state, said = laplace(k=horizon), None, []
         for value in y[-last:]:
             said, state = step(float(value), state)
         return np.array([[one.quantile(q) for q in QUANTILES] for one in said])
