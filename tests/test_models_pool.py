@@ -198,6 +198,14 @@ def test_a_series_that_nobody_knows_is_forecast_better_and_as_surely_as_the_othe
     assert covered[1] < covered[0] - 0.2
 
 
+def test_a_series_in_another_unit_is_not_drawn_to_the_usual_level(plain: Recurrent, pool: Pool) -> None:
+    forecaster = with_pool(plain, replace(pool, level_spread=0.5))  # as if all series had one level
+    other = panel_of(6, seed=3)
+    other = replace(other.drop_last(other.lengths - 4), values=1e7 * other.drop_last(other.lengths - 4).values)
+    level = forecaster.warm(other)[:, LEVEL]
+    assert np.allclose(level, np.log(other.matrix()).mean(axis=1), atol=3 * pool.log_amplitude)
+
+
 def test_an_old_series_bears_hardly_a_trace_of_its_beginning(plain: Recurrent, pool: Pool) -> None:
     panel, pooled = panel_of(4, days=40), with_pool(plain, pool)
     said = [one.predict(panel, HORIZON, quantiles=QUANTILES, origins=Origins.back(panel)).values for one in (plain, pooled)]

@@ -24,6 +24,7 @@ from forecaster.frequency import Positions
 from forecaster.models.holt_winters import Float32
 from forecaster.models.scaler import AGE, AMPLITUDE, LEVEL, LOG, SEASONS, SLOPE, SMOOTH, SPREAD, Scaler
 
+FAR = 4.0  # deviations from the usual level: a series beyond is of another kind
 PRIOR = 6.0  # positions that the usual sizes count for
 MOST_YOUNG = 96  # positions: where a season is longer, its rest is told from so many
 PHASES_KEPT = 64  # whose gains are at hand; others are worked out again
@@ -108,13 +109,24 @@ class Pool:
         return np.where(state[:, LOG] > 0, np.float32(self.log_amplitude), plain)
 
     def _weights(self, state: State, count: NDArray[np.int64], size: Float32, *, phase: int, scaler: Scaler) -> Float32:
-        """The level, against the last value and in amplitudes, then the weight of each course [B, 1 + K]."""
-        gains, last = self._gains(phase)[count - 1], state[:, scaler.size - 1]
-        usual = np.where((state[:, LOG] > 0) | (scaler.kind == "signed"), np.float32(self.level), last)
-        weights = gains[:, :, -1] * ((usual - last) / size)[:, None]
-        for n in range(int(count.max())):
-            seen = (state[:, scaler.size - 1 - n] - last) / size - self.profile[(phase - n) % len(self.profile)]
-            weights += gains[:, :, n] * seen[:, None]
+        """The level, against the last value and in amplitudes, then the weight of each course [B, 1 + K].
+
+        Series that live far from where the others do, or in another unit, are not drawn to the usual level.
+        """
+        last, shown = state[:, scaler.size - 1], range(int(count.max()))
+        seen = [(state[:, scaler.size - 1 - n] - last) / size - self.profile[(phase - n) % len(self.profile)] for n in shown]
+        own = np.zeros_like(last)
+        for n in shown:
+            own += np.where(n < count, seen[n], np.float32(0))
+        own /= count.astype(np.float32)
+        usual = (np.float32(self.level) - last) / size
+        is_other = np.abs(usual - own) > np.float32(FAR * np.hypot(self.level_spread, self.noise))
+        if scaler.kind == "log":
+            is_other |= state[:, LOG] == 0
+        gains = self._gains(phase)[count - 1]
+        weights: Float32 = gains[:, :, -1] * np.where(is_other, own, usual)[:, None]
+        for n in shown:
+            weights += gains[:, :, n] * seen[n][:, None]
         return weights
 
     def _course(self, weights: Float32, phases: NDArray[np.int64]) -> Float32:
