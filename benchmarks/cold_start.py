@@ -29,8 +29,8 @@ from forecaster.models.recurrent import Recurrent
 from forecaster.series import Origins, Panel
 
 FILES = {"m4_hourly": "m4_hourly_train.parquet", "pm25": "beijing_pm25_dev.parquet", "etth1": "etth1.parquet"}
-HORIZON, LENGTH, PLACES = 24, 10 * 24, 40
-AGES = (1, 2, 3, 6, 12, 18, 24, 36, 48, 96, 168, 240)
+HORIZON, LENGTH, PLACES = 24, 7 * 24 + 1, 40
+AGES = (1, 2, 3, 6, 9, 12, 18, 24, 36, 48, 96, 168)
 SMALL = ("model.hidden_size=64", "model.members=1", "baselines.names=[]", f"horizon={HORIZON}")
 
 
