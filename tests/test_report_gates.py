@@ -14,7 +14,6 @@ from forecaster.jobs.inside import gates_over_time, inside_of
 from forecaster.jobs.runs import Run
 from forecaster.models.checkpoint import load_recurrent
 from forecaster.models.recurrent import Recurrent
-from forecaster.models.track import track
 from forecaster.series import Panel
 
 
@@ -32,7 +31,7 @@ def test_the_last_gates_are_what_torch_makes_of_the_state_before(network: Recurr
     """z and r by the formula of torch.nn.GRU, whose z is the share that stays."""
     one = panel.select([1])
     before = torch.from_numpy(network.warm(one.drop_last(1))[:, network.memory])
-    walk = track(network.scaler, one)
+    walk = network.walk(one)
     x = torch.from_numpy(np.concatenate([walk.features, network.inputs.steps(one)], axis=1)[-1:])
     gru = network.network.member(0).cell.recurrence  # type: ignore[attr-defined]
     sums = x @ gru.weight_ih_l0.T + gru.bias_ih_l0 + before @ gru.weight_hh_l0.T + gru.bias_hh_l0
