@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from forecaster.cli.mistakes import OneLine
 from forecaster.errors import ForecasterError
 
 app = typer.Typer(
     name="forecast",
+    cls=OneLine,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
