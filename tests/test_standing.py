@@ -46,11 +46,11 @@ class Steady:
         return values
 
 
-def champions(first, second, series=1, *, through=0, ids=None):
+def champions(first, second, series=1, *, through=0, ids=None, stand_in=None):
     ids = ids or tuple(f"s{b:04}" for b in range(series))
     losses = np.tile([1.0, 2.0], (len(ids), 1))
     table = ChampionTable(ids, ("first", "second"), losses, losses / 3, np.full(len(ids), 9), np.full(len(ids), through))
-    naive = Member(Steady("naive", centre=-7.0))
+    naive = Member(stand_in or Steady("naive", centre=-7.0, half=20.0))
     return ChampionStepper(table, {"first": Member(first), "second": Member(second)}, naive)
 
 
@@ -149,6 +149,12 @@ def test_where_the_runner_up_is_off_as_well_the_stand_in_speaks():
     assert made.told(state) == ["first is off its coverage; the stand-in speaks for it"] * 2
 
 
+def test_where_the_stand_in_is_off_as_well_the_champion_speaks_on():
+    made = champions(Steady("first"), Steady("second", centre=0.1), 2, stand_in=Steady("naive", centre=-7.0))
+    voices, _ = lived(made, np.full((60, 2), 9.0))
+    assert (voices[20:] == CHAMPION).all()
+
+
 def test_a_champion_that_loses_to_its_runner_up_ever_since_hands_over():
     made = champions(Steady("first", centre=1.5, half=4.0), Steady("second", half=1.5), 20)
     voices, state = lived(made, normal(400, 20, seed=6))
@@ -200,7 +206,7 @@ def test_a_champion_without_numbers_leaves_the_word_to_a_sound_runner_up():
 
 def test_an_only_forecaster_falls_back_to_the_stand_in():
     table = ChampionTable(("s0000",), ("first",), np.ones((1, 1)), np.ones((1, 1)), np.array([9]), np.array([0]))
-    made = ChampionStepper(table, {"first": Member(Steady("first"))}, Member(Steady("naive", centre=-7.0)))
+    made = ChampionStepper(table, {"first": Member(Steady("first"))}, Member(Steady("naive", centre=-7.0, half=20.0)))
     voices, state = lived(made, np.full((40, 1), 9.0))
     assert voices[-1].tolist() == [STAND_IN]
     assert made.forecast(state, np.array([40]))[0, 0, 1] == -7.0

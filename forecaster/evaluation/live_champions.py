@@ -2,8 +2,8 @@
 
 The state of a series is the numbers of its champion and its runner-up, what they are judged by (`standing.py`), room for the
 state of each, and the state of a stand-in. A champion that is off its coverage, stale, beaten, or has no finite forecast falls
-back to the runner-up where that is sound, else to the stand-in, and comes back. Rows are grouped by forecaster and each group is
-stepped by its own member, so every forecast is, to the bit, what that member says alone.
+back to the runner-up where that is sound, else to the stand-in unless that is off its coverage as well, and comes back. Rows are
+grouped by forecaster and each group is stepped by its own member, so every forecast is, to the bit, what that member says alone.
 """
 
 import hashlib
@@ -172,7 +172,8 @@ class ChampionStepper:
         """Who speaks for each row [B]: CHAMPION, RUNNER_UP or STAND_IN."""
         has_second = self._is_sound(state, RUNNER_UP)
         is_first = self._is_sound(state, CHAMPION) & ~(self.judge.is_beaten(state[:, self._numbers]) & has_second)
-        return np.where(is_first, CHAMPION, np.where(has_second, RUNNER_UP, STAND_IN if self.stand_in else CHAMPION))
+        has_third = ~self.judge.is_off(state[:, self._numbers], STAND_IN) & (self.stand_in is not None)
+        return np.where(is_first, CHAMPION, np.where(has_second, RUNNER_UP, np.where(has_third, STAND_IN, CHAMPION)))
 
     def speakers(self, state: State) -> list[str]:
         """The member that speaks for each row, by name; nothing where it is the stand-in."""
@@ -212,6 +213,9 @@ class ChampionStepper:
             values = np.full((len(due), self.horizon, len(self.quantiles)), np.nan)
             self._answer(values, np.arange(len(due)), state[due], position[due], voice=voice)
             self.judge.keep(state[:, self._numbers], due, values, position[due], voice=voice)
+        if self.stand_in and len(due):
+            values = self.stand_in.stepper.forecast(np.ascontiguousarray(state[due, self._beside]), position[due])
+            self.judge.keep(state[:, self._numbers], due, values, position[due], voice=STAND_IN)
 
     def _answer(self, values: Values, rows: Index, state: State, position: Positions, *, voice: int) -> None:
         """Put what a voice forecasts for some of the rows into their values, in place."""

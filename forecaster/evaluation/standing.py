@@ -1,7 +1,7 @@
 """Whether a champion still deserves to speak: judged live, by what came of its forecasts, in a few numbers a series.
 
-Of each of two voices, the champion and its runner-up, a forecast waits at one or two leads until its value has come; nothing is
-judged before. Three things are watched.
+Of each of three voices, the champion, its runner-up and the stand-in, a forecast waits at one or two leads until its value has
+come; nothing is judged before. Three things are watched.
 
 Coverage. `miss` is whether a value lay outside the interval that should hold 80 of 100. Under the null a miss has at most the
 tolerated probability p0 (30 in 100), whatever came before. Then M <- (1 + M) (q1 / p0 if it missed, else (1 - q1) / (1 - p0))
@@ -37,7 +37,7 @@ Flags = NDArray[np.bool_]
 Rows = NDArray[np.int64]
 
 RULES = 1  # raise it when what is judged, or how, changes: state stepped by other rules must be refused
-VOICES = 2  # the champion and its runner-up
+VOICES = 3  # the champion, its runner-up and the stand-in
 AGE, IS_STALE, RIVALRY, IS_BEATEN, SHARED = 0, 1, 2, 3, 4  # numbers of a series; age is below 0 up to the end of the evidence
 LOW, MIDDLE, HIGH, DOUBT, IS_OFF, OWN = 0, 1, 2, 3, 4, 5  # numbers of each voice and judged lead
 ALARM, TRUST = np.float32(10_000), np.float32(100)  # what M must come to, to fall back and to come back
@@ -112,7 +112,7 @@ class Judge:
             judged = came[np.isfinite(losses).any(axis=0)]
             numbers[judged, AGE] = np.maximum(numbers[judged, AGE] - np.float32(self.lifetime / RENEWALS), np.float32(0))
             if place == len(self.leads) - 1:
-                self._compare(numbers, came, *losses)
+                self._compare(numbers, came, losses[0], losses[1])
             for voice in range(VOICES):
                 self._of(numbers, voice, place)[rows, LOW : HIGH + 1] = np.nan
         age, stale = numbers[:, AGE], numbers[:, IS_STALE] > 0
