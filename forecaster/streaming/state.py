@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -258,7 +258,7 @@ class StateStore:
 
     def _write_block(self, connection: sqlite3.Connection, block: Block, progress: Progress) -> None:
         connection.execute("INSERT INTO log VALUES (?, ?)", (block.batch, block.pack()))
-        self._write_record(connection, "progress", asdict(progress) | {"batch": block.batch})
+        self._write_record(connection, "progress", progress.to_dict() | {"batch": block.batch})
 
     def _write_record(self, connection: sqlite3.Connection, name: str, fields: dict[str, Any]) -> None:
         connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, seal(fields)))
