@@ -21,6 +21,7 @@ from forecaster.jobs.home import Home
 from forecaster.jobs.publish import Edition, edition_before, forecast_table, publish
 from forecaster.jobs.runs import Run
 from forecaster.jobs.service import Service, service_of
+from forecaster.jobs.standings import heeded
 from forecaster.models.checkpoint import load_recurrent
 from forecaster.models.recurrent import Recurrent
 from forecaster.operations.bounds import check_forecast, learn_bounds, stand_in
@@ -157,7 +158,7 @@ def _speak(
             network = load_recurrent(run.deployed_weights)
             if network.frequency != panel.frequency:
                 raise DataError(f"it counts in {network.frequency.alias}, and the panel in {panel.frequency.alias}")
-            return _by_run(run, network, panel, operations.forecaster, troubles, say=say)
+            return _by_run(run, network, panel, operations.forecaster, troubles, home=home, say=say)
         except Exception as error:  # noqa: BLE001 -- whatever is wrong with a run, somebody else can speak
             troubles.append(f"run {candidate} cannot forecast: {_one_line(error)}")
             say(troubles[-1])
@@ -167,10 +168,12 @@ def _speak(
     return Spoken(_baseline(panel, operations, quantiles, horizon), operations.baseline, "", "", tuple(troubles))
 
 
-def _by_run(run: Run, network: Recurrent, panel: Panel, name: str, troubles: list[str], *, say: Callable[[str], None]) -> Spoken:
+def _by_run(
+    run: Run, network: Recurrent, panel: Panel, name: str, troubles: list[str], *, home: Home, say: Callable[[str], None]
+) -> Spoken:
     """The forecast of whoever of a run is to speak; of its network, where the others cannot.
 
-    Fits are not kept: every night has other values.
+    Fits are not kept: every night has other values. Champions fall back where the nights since their choice speak against them.
     """
 
     def spoken(speaker: Forecaster, speaks_for: dict[str, int]) -> Spoken:
@@ -182,6 +185,9 @@ def _by_run(run: Run, network: Recurrent, panel: Panel, name: str, troubles: lis
             table = needed_champions(run)
             both = champions_forecaster(run, table, panel, network, is_combined=name == COMBINATION, fits=None)
             champion = dict(zip(table.ids, table.champions, strict=True))
+            if name == CHAMPIONS:
+                both = heeded(both, run, home, panel, network, say=say)
+                champion |= {unique_id: speaker for unique_id, (speaker, _) in both.instead.items()}
             counts = Counter(champion.get(unique_id, table.forecasters[0]) for unique_id in panel.ids)
             return spoken(both, dict(counts.most_common()) if name == CHAMPIONS else {})
         except Exception as error:  # noqa: BLE001 -- the network needs none of them

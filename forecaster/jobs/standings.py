@@ -44,7 +44,7 @@ def heeded(
     speakers, told = live.speakers(state), live.told(state)
     instead = {part.ids[row]: (speakers[row] or STAND_IN, told[row]) for row in has_fallen}
     forecasters = dict(champions.forecasters)
-    left = [row for row in has_fallen if not speakers[row]]
+    left: list[int] = [int(row) for row in has_fallen if not speakers[row]]
     if left and STAND_IN not in forecasters:
         config = run.config.baselines.model_copy(update={"names": (STAND_IN,)})
         forecasters[STAND_IN] = make_baselines(config, progress=progress, cache=home.fits)[0].fit(part.select(left))
