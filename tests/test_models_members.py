@@ -107,7 +107,7 @@ def test_training_side_by_side_gives_the_weights_of_taking_turns(in_turn: tuple[
     assert train(tmp_path, lambda *report: told.append(report)).fingerprint == in_turn[0].fingerprint
     done = [report[0] for report in told]
     assert done == sorted(done)
-    assert told[-1] == (1000, 1000, "2 members, done")
+    assert told[-1] in ((800, 1000, "2 members, done"), (1000, 1000, "2 members, done"))  # the latter after a training anew
 
 
 def test_a_member_that_was_done_is_not_trained_again(in_turn: tuple[Recurrent, Told, Path], tmp_path: Path) -> None:

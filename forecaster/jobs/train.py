@@ -78,8 +78,15 @@ def train(
         deployed = judged
         if training.refit_share > 0:
             say("refit on the whole panel")
-            refit = folder / "refit"
-            deployed = refit_network(judged, panel, training=training, seed=config.seed, folder=refit, progress=progress)
+            deployed = refit_network(
+                judged,
+                panel,
+                training=training,
+                seed=config.seed,
+                folder=folder / "refit",
+                trained=folder / "training",
+                progress=progress,
+            )
             deployed = _pooled(deployed, panel, training)
         save_recurrent(deployed, folder / "weights.safetensors")
         facts = RunFacts(

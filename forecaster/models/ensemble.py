@@ -4,54 +4,29 @@ A member is a network like any other, begun from another seed and shown other wi
 costs a step as many times as there are members and no more; their states lie side by side, so the whole still streams.
 """
 
-import os
-from dataclasses import dataclass, replace
-from math import ceil
+from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
 
 import numpy as np
 import torch
-from joblib import Parallel, cpu_count, delayed
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from forecaster.errors import DataError
 from forecaster.models.checkpoint import recurrent_from
 from forecaster.models.inputs import Inputs, InputsConfig
+from forecaster.models.lessons import Lesson, lessons_for, tail_windows, taught
 from forecaster.models.network import ModelConfig, Network, torch_threads
-from forecaster.models.plan import TrainingConfig, held_back_tail, plan_windows, share_of_budget
+from forecaster.models.plan import TrainingConfig, held_back_tail, share_of_budget
 from forecaster.models.recurrent import Recurrent
-from forecaster.models.scaler import Scaler, scaler_for
-from forecaster.models.training import Progress, changes_of, fit, pinball
-from forecaster.models.windows import PanelWindows, TailWindows
+from forecaster.models.scaler import scaler_for
+from forecaster.models.training import Progress, changes_of, pinball
+from forecaster.models.windows import TailWindows
 from forecaster.series import Panel
 
 REFIT_RATE = 0.3  # the refit's learning rate begins at this share of the first one
-SEED_STEP = 1_000_003  # between the seeds of two members
-LOOK_SECONDS = 0.5  # between two looks at how far the members are
+EARLY = 0.25  # of the budget: a member that was at its best by then is trained anew on the whole panel, for as long
+FIRST = 0.8  # of the progress: that of the training that a tail judges
 NOTHING_BESIDE = InputsConfig(calendar=False, known=(), static=())
-
-
-@dataclass(frozen=True)
-class _Lesson:
-    """What one member is told: the panel, how to learn from it, and the weights it goes on from."""
-
-    panel: Panel
-    scaler: Scaler
-    inputs: Inputs
-    model: ModelConfig
-    training: TrainingConfig
-    horizon: int
-    quantiles: tuple[float, ...]
-    seed: int
-    folder: Path
-    begin: Path | None = None
-    judged: bool = True
-
-    @property
-    def weights(self) -> Path:
-        """Where the member lies when it is done."""
-        return self.folder / "weights.safetensors"
 
 
 def train_network(
@@ -68,6 +43,7 @@ def train_network(
 ) -> Recurrent:
     """A network trained on the panel, each member chosen by how it forecasts a held-back tail of it.
 
+    Small panels are learned by heart early: a member that was at its best by then is trained anew for as long, on the tail too.
     `inputs` is what it sees beside the values. What it needs to go on after a restart is kept in `folder` while it trains.
     Raises DataError when no series has two values to learn from, ConfigError for inputs that the panel does not have.
     """
@@ -75,46 +51,59 @@ def train_network(
         raise DataError(f"the panel has {len(panel)} series, none with two values; a network learns from at least one change.")
     scaler, seen = scaler_for(panel, horizon), Inputs.fit(panel, inputs)
     config = share_of_budget(training, 1 - training.refit_share)
-    lessons = _lessons(panel, scaler, seen, model, config, horizon=horizon, quantiles=quantiles, seed=seed, folder=folder)
-    network = _taught(lessons, model, progress)
-    tail = held_back_tail(panel, horizon)
+    lessons = lessons_for(panel, scaler, seen, model, config, horizon=horizon, quantiles=quantiles, seed=seed, folder=folder)
+    network, stretch, tail = taught(lessons, model, _part(progress, 0.0, FIRST)), 1.0, held_back_tail(panel, horizon)
     if tail.any():
-        plan = plan_windows(training, panel, scaler)
-        windows = TailWindows(PanelWindows(scaler, panel, horizon=horizon, plan=plan, inputs=seen), tail=tail)
         with torch_threads(training.threads):
-            network.widen(stretch_of(network, windows, quantiles))
+            stretch = stretch_of(network, tail_windows(lessons[0], tail), quantiles)
+        anew = [
+            lesson.again(panel, folder / "again" / lesson.folder.name) if lesson.share() <= EARLY else lesson
+            for lesson in lessons
+        ]
+        network = taught(anew, model, _part(progress, FIRST, 1.0))
+    network.widen(stretch)
     return recurrent_from(network, scaler, model, frequency=panel.frequency, horizon=horizon, quantiles=quantiles, inputs=seen)
 
 
 def refit_network(
-    forecaster: Recurrent, panel: Panel, *, training: TrainingConfig, seed: int, folder: Path, progress: Progress | None = None
+    forecaster: Recurrent,
+    panel: Panel,
+    *,
+    training: TrainingConfig,
+    seed: int,
+    folder: Path,
+    trained: Path | None = None,
+    progress: Progress | None = None,
 ) -> Recurrent:
     """The forecaster after some more training on the whole panel, also on the parts that chose and scored it.
 
-    What has been judged goes on from its weights, at a lower rate, for the `refit_share` of the budget, so that what is put
-    to use has seen the latest values too.
+    A member that was at its best early is trained anew for as long, if `trained` is the folder of its first training. The others
+    go on from their weights, at a lower rate, for the `refit_share` of the budget, so that what is put to use has seen the
+    latest values too.
     """
-    config = share_of_budget(training, training.refit_share).model_copy(
-        update={"learning_rate": REFIT_RATE * training.learning_rate}
-    )
+    first = share_of_budget(training, 1 - training.refit_share)
+    more = share_of_budget(training, training.refit_share)
+    more = more.model_copy(update={"learning_rate": REFIT_RATE * training.learning_rate})
     folder.mkdir(parents=True, exist_ok=True)
-    lessons = _lessons(
-        panel,
-        forecaster.scaler,
-        forecaster.inputs,
-        forecaster.config,
-        config,
-        horizon=forecaster.horizon,
-        quantiles=forecaster.quantiles,
-        seed=seed + 1,
-        folder=folder,
-    )
-    begun = []
-    for number, lesson in enumerate(lessons):
+
+    def told(config: TrainingConfig, seed: int, folder: Path) -> list[Lesson]:
+        own = forecaster.scaler, forecaster.inputs, forecaster.config
+        goal = forecaster.horizon, forecaster.quantiles
+        return lessons_for(panel, *own, config, horizon=goal[0], quantiles=goal[1], seed=seed, folder=folder)
+
+    lessons = []
+    for number, lesson in enumerate(told(more, seed + 1, folder)):
+        before = told(first, seed, trained)[number] if trained else None
+        if before and before.share() <= EARLY:
+            lessons.append(before.again(panel, lesson.folder))
+            continue
         begin = folder / f"begin-{number}.safetensors"
         save_file(forecaster.network.member(number).state_dict(), begin)
-        begun.append(replace(lesson, begin=begin, judged=False))
-    network = _taught(begun, forecaster.config, progress)
+        lessons.append(replace(lesson, begin=begin, judged=False))
+    network = taught(lessons, forecaster.config, progress)
+    for number, lesson in enumerate(lessons):
+        if not lesson.begin:
+            network.member(number).head.stretch.copy_(forecaster.network.member(number).head.stretch)
     return recurrent_from(
         network,
         forecaster.scaler,
@@ -126,146 +115,11 @@ def refit_network(
     )
 
 
-def _lessons(
-    panel: Panel,
-    scaler: Scaler,
-    inputs: Inputs,
-    model: ModelConfig,
-    training: TrainingConfig,
-    *,
-    horizon: int,
-    quantiles: tuple[float, ...],
-    seed: int,
-    folder: Path,
-) -> list[_Lesson]:
-    """One lesson for each member; where they take turns, they share the minutes."""
-    rounds = ceil(model.members / _beside(training, model.members))
-    if training.max_minutes is not None:
-        training = training.model_copy(update={"max_minutes": training.max_minutes / rounds})
-    one = model.model_copy(update={"members": 1})
-    return [
-        _Lesson(panel, scaler, inputs, one, training, horizon, quantiles, (seed + k * SEED_STEP) % 2**32, folder / f"member-{k}")
-        for k in range(model.members)
-    ]
-
-
-def _beside(training: TrainingConfig, members: int) -> int:
-    """How many members train at once: one for each core, one after the other on a GPU."""
-    gpu = training.accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
-    return 1 if gpu else max(min(members, cpu_count() // training.threads), 1)
-
-
-def _taught(lessons: list[_Lesson], model: ModelConfig, progress: Progress | None) -> Network:
-    """The members after their lessons, as one network."""
-    beside = _beside(lessons[0].training, len(lessons))
-    waiting = [lesson for lesson in lessons if not lesson.weights.exists()]
-    if beside == 1 or len(waiting) == 1:
-        for lesson in waiting:
-            _learn(lesson, _turn(progress, lessons.index(lesson), len(lessons)))
-    elif waiting:
-        with _Watch(lessons, progress):
-            Parallel(n_jobs=beside)(delayed(_learn_alone)(lesson) for lesson in waiting)
-    first = lessons[0]
-    with torch.random.fork_rng(devices=[]):
-        network = Network(model, first.scaler, horizon=first.horizon, quantiles=first.quantiles, inputs=first.inputs)
-    for number, lesson in enumerate(lessons):
-        network.member(number).load_state_dict(load_file(lesson.weights))
-    return network.eval()
-
-
-def _learn(lesson: _Lesson, progress: Progress | None) -> None:
-    """Train one member, and leave its weights in its folder."""
-    panel, horizon, scaler, inputs = lesson.panel, lesson.horizon, lesson.scaler, lesson.inputs
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(lesson.seed)
-        network = Network(lesson.model, scaler, horizon=horizon, quantiles=lesson.quantiles, inputs=inputs)
-    plan = plan_windows(lesson.training, panel, scaler)
-    tail = held_back_tail(panel, horizon) * lesson.judged
-    known = PanelWindows(scaler, panel.drop_last(tail), horizon=horizon, plan=plan, inputs=inputs)
-    whole = PanelWindows(scaler, panel, horizon=horizon, plan=plan, inputs=inputs) if tail.any() else None
-    judged = TailWindows(whole, tail=tail) if whole else None
-    if lesson.begin:
-        network.member(0).load_state_dict(load_file(lesson.begin))
-    else:
-        with torch_threads(lesson.training.threads):
-            network.begin_at(known.mean_changes())
-    network = fit(
-        network,
-        known,
-        judged,
-        config=lesson.training,
-        quantiles=lesson.quantiles,
-        seed=lesson.seed,
-        folder=lesson.folder,
-        progress=progress,
-    )
-    beside = lesson.weights.with_suffix(".part")
-    save_file(network.member(0).state_dict(), beside)
-    beside.replace(lesson.weights)
-
-
-def _learn_alone(lesson: _Lesson) -> None:
-    """Train one member in a process of its own, which tells how far it is by a file, and ends when the one who asked is gone.
-
-    Else it would write on in a folder that the next attempt goes on from.
-    """
-    lesson.folder.mkdir(parents=True, exist_ok=True)
-    asked_by = os.getppid()
-
-    def tell(done: int, planned: int, word: str) -> None:
-        beside = lesson.folder / "progress.part"
-        beside.write_text(f"{done} {planned} {word}", encoding="utf-8")
-        beside.replace(lesson.folder / "progress")
-        if os.getppid() != asked_by:
-            os._exit(1)
-
-    _learn(lesson, tell)
-
-
-def _turn(progress: Progress | None, number: int, count: int) -> Progress | None:
-    """The progress of one of several that take turns, as the progress of all."""
-    if progress is None or count == 1:
-        return progress
-    return lambda done, planned, word: progress(number * planned + done, count * planned, f"member {number + 1}, {word}")
-
-
-class _Watch:
-    """Tells, while members train in other processes, how far they are together, and never less than it told before."""
-
-    def __init__(self, lessons: list[_Lesson], progress: Progress | None) -> None:
-        self.lessons, self.progress, self.over, self.most = lessons, progress, Event(), 0
-        self.thread = Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> None:
-        self.thread.start()
-
-    def __exit__(self, *error: object) -> None:
-        self.over.set()
-        self.thread.join()
-        if error[0] is None:
-            self._tell()
-
-    def _look(self) -> None:
-        while not self.over.wait(LOOK_SECONDS):
-            self._tell()
-
-    def _tell(self) -> None:
-        if self.progress:
-            told = [_told(lesson) for lesson in self.lessons]
-            self.most = max(self.most, int(1000 * sum(done for done, _ in told) / len(told)))
-            word = next((word for done, word in told if done < 1 and word), "first steps" if self.most < 1000 else "done")
-            self.progress(self.most, 1000, f"{len(told)} members, {word}")
-
-
-def _told(lesson: _Lesson) -> tuple[float, str]:
-    """The share done, 0 to 1, and what a member says of it."""
-    if lesson.weights.exists():
-        return 1.0, ""
-    try:
-        done, planned, word = (lesson.folder / "progress").read_text(encoding="utf-8").split(" ", 2)
-        return int(done) / int(planned), word
-    except (OSError, ValueError):  # not begun
-        return 0.0, ""
+def _part(progress: Progress | None, begin: float, end: float) -> Progress | None:
+    """The progress of a part of the work as that of the whole, of which it is the share between two."""
+    if progress is None:
+        return None
+    return lambda done, planned, word: progress(int(begin * planned + (end - begin) * done), planned, word)
 
 
 def stretch_of(network: Network, tail: TailWindows, quantiles: tuple[float, ...]) -> float:

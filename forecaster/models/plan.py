@@ -12,6 +12,7 @@ from forecaster.series import Panel
 
 POSITIONS_PER_BATCH = 4_096
 BLOCKS_TO_JUDGE = 200  # horizons, over all series
+LEAST_JUDGES = 200  # windows
 
 
 class TrainingConfig(BaseModel):
@@ -19,8 +20,10 @@ class TrainingConfig(BaseModel):
 
     With `max_minutes`, the learning rate falls by whichever of time and steps is nearer to its end, so the result then depends
     on the speed of the machine; without it, the same seed on the same machine gives the same weights. `refit_share` of the
-    budget is kept for `refit_network`. `threads` are those of torch on a CPU: the matrices are small, so a second one made a
-    step 1.4 times as fast on an idle machine and 0.15 times as fast on a busy one (`benchmarks/training_step.py`).
+    budget is kept for `refit_network`. The training ends after `patience` validations without a better one, or after a
+    `patience_share` of the budget: what is left is for a training anew (`train_network`). `threads` are those of torch on a
+    CPU: the matrices are small, so a second one made a step 1.4 times as fast on an idle machine and 0.15 times as fast on a
+    busy one (`benchmarks/training_step.py`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +41,7 @@ class TrainingConfig(BaseModel):
     refit_share: float = Field(default=0.2, ge=0, lt=1)
     validation_steps: int = Field(default=50, ge=1)
     patience: int = Field(default=20, ge=1)
+    patience_share: float = Field(default=0.5, gt=0, le=1)
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     threads: int = Field(default=1, ge=1)
 
@@ -73,22 +77,33 @@ def plan_windows(config: TrainingConfig, panel: Panel, scaler: Scaler) -> Window
 def held_back_tail(panel: Panel, horizon: int) -> NDArray[np.int64]:
     """How many of each series' last values [B] judge the training and take no part in it.
 
-    One horizon, of series more than twice as long; more, up to a sixteenth of a series, where a panel of few long series would
-    else be judged by few horizons. Where that would cost a panel more than a twentieth of its values, only some series give
-    theirs: about thirty or a tenth of them, whichever is more.
+    One horizon of every series; less of those that are not twice as long, which keep half of their values and two; more, up to
+    a sixteenth of a series, where a panel of few long series would else be judged by few horizons. All series give theirs,
+    because what moves one on a day moves others too: trained on some and judged by the rest over the same days, a network is
+    praised for knowing what came.
 
     >>> from forecaster.frequency import Frequency
-    >>> panel = Panel(("a", "b"), np.array([0, 0]), np.array([0, 900, 920]), np.ones(920), Frequency("D"))
+    >>> panel = Panel(("a", "b", "c"), np.array([0, 0, 0]), np.array([0, 900, 920, 925]), np.ones(925), Frequency("D"))
     >>> held_back_tail(panel, 14)
-    array([56,  0])
+    array([56,  8,  0])
     """
     blocks = -(-BLOCKS_TO_JUDGE // max(len(panel), 1))
     long = np.maximum(horizon, np.minimum(blocks * horizon, panel.lengths // 16))
-    tail = np.where(panel.lengths >= 2 * horizon + 4, long, 0)
-    if tail.sum() > len(panel.values) / 20:
-        every = int(np.clip(len(panel) // 30, 1, 10))
-        tail[np.arange(len(panel)) % every > 0] = 0
-    return tail.astype(np.int64)
+    half = np.maximum((panel.lengths - 4) // 2, 0)
+    return np.asarray(np.minimum(long, half), dtype=np.int64)
+
+
+def judges(tail: NDArray[np.int64], plan: WindowPlan, training: TrainingConfig) -> NDArray[np.int64]:
+    """The tail [B] of so many series that a look at them costs a fraction of the steps between two looks; 0 for the others.
+
+    >>> plan = WindowPlan(length=64, burn_in=12, stride=4, batch_size=16)
+    >>> (judges(np.full(1_000, 8), plan, TrainingConfig()) > 0).sum()
+    np.int64(200)
+    """
+    windows = -(-tail // plan.length)
+    most = max(training.validation_steps * plan.batch_size // 4, LEAST_JUDGES)
+    every = -(-int(windows.sum()) // most)
+    return np.where(np.cumsum(tail > 0) % max(every, 1) == 0, tail, 0)
 
 
 def share_of_budget(training: TrainingConfig, share: float) -> TrainingConfig:

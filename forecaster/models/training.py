@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import cos, pi
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -49,12 +50,23 @@ def changes_of(network: Network, batch: Batch) -> Tensor:
     return network.speak(memory[:, batch.origins], batch.sight, batch.leads)
 
 
-class _Task(pl.LightningModule):
-    """The network as Lightning trains it."""
+class Trained(NamedTuple):
+    """A network after its training, and the share of the budget, 0 to 1, after which its weights were what they are."""
 
-    def __init__(self, network: Network, *, config: TrainingConfig, quantiles: tuple[float, ...], seed: int) -> None:
+    network: Network
+    share: float
+
+
+class _Task(pl.LightningModule):
+    """The network as Lightning trains it, until a share of the budget is used."""
+
+    def __init__(
+        self, network: Network, *, config: TrainingConfig, quantiles: tuple[float, ...], seed: int, until: float = 1.0
+    ) -> None:
         super().__init__()
-        self.network, self.config, self.seed = network, config, seed
+        self.network, self.config, self.seed, self.until = network, config, seed, until
+        self.share_of_checkpoint = 1.0
+        self.least, self.share_of_least = float("inf"), 0.0
         self.quantiles = torch.tensor(quantiles)
         self.seconds_before = 0.0
         self.started = time.monotonic()
@@ -79,7 +91,12 @@ class _Task(pl.LightningModule):
         self.validation_sums += torch.stack([loss.double().cpu(), count.double().cpu()])
 
     def on_validation_epoch_end(self) -> None:
-        self.log("validation", (self.validation_sums[0] / self.validation_sums[1].clamp(min=1)).float())
+        loss = (self.validation_sums[0] / self.validation_sums[1].clamp(min=1)).float()
+        self.log("validation", loss)
+        if float(loss) < self.least:
+            self.least, self.share_of_least = float(loss), self.share_done()
+        if self.share_done() >= self.share_of_least + self.config.patience_share:
+            self.trainer.should_stop = True
 
     def seconds(self) -> float:
         """Training time so far, that of the parts before a restart included."""
@@ -87,9 +104,13 @@ class _Task(pl.LightningModule):
 
     def share_done(self) -> float:
         """How much of the budget is used, 0 to 1, by steps or by time, whichever is nearer to its end."""
-        share = self.global_step / self.config.max_steps
+        return self.share_of(self.global_step, self.seconds())
+
+    def share_of(self, steps: int, seconds: float) -> float:
+        """How much of the budget so many steps and seconds are, 0 to 1."""
+        share = steps / self.config.max_steps
         if self.config.max_minutes is not None:
-            share = max(share, self.seconds() / (60 * self.config.max_minutes))
+            share = max(share, seconds / (60 * self.config.max_minutes))
         return min(share, 1.0)
 
     def on_train_batch_start(self, batch: Batch, number: int) -> None:  # noqa: ARG002
@@ -97,18 +118,23 @@ class _Task(pl.LightningModule):
         rate = 0.5 * (1 + cos(pi * share)) * min(1.0, (self.global_step + 1) / WARM_UP_STEPS)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.config.learning_rate * rate
-        if share >= 1:
-            self.trainer.should_stop = True
         torch.manual_seed(self.seed + self.global_step)  # so that dropout goes on after a restart as it would have
+
+    def on_train_batch_end(self, outputs: object, batch: Batch, number: int) -> None:  # noqa: ARG002
+        if self.share_done() >= self.until:
+            self.trainer.should_stop = True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         checkpoint["seconds"] = self.seconds()
+        checkpoint["least"] = self.least, self.share_of_least
 
-    def on_load_checkpoint(self, checkpoint: dict[str, float]) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seconds_before = float(checkpoint["seconds"])
+        self.least, self.share_of_least = checkpoint["least"]
+        self.share_of_checkpoint = self.share_of(int(checkpoint["global_step"]), self.seconds_before)
 
 
 class _Data(pl.LightningDataModule):
@@ -137,7 +163,7 @@ class _Tell(Callback):
         if trainer.global_step % 10 == 0 and isinstance(module, _Task):
             held_back = trainer.callback_metrics.get("validation")
             word = f"held-back loss {float(held_back):.4f}" if held_back is not None else "first steps"
-            self.progress(int(1000 * module.share_done()), 1000, f"step {trainer.global_step}, {word}")
+            self.progress(int(1000 * module.share_done() / module.until), 1000, f"step {trainer.global_step}, {word}")
 
 
 def fit(
@@ -150,13 +176,15 @@ def fit(
     seed: int,
     folder: Path,
     progress: Progress | None = None,
-) -> Network:
+    until: float = 1.0,
+) -> Trained:
     """The best average of the weights that the training visited, going on from where `folder` says it was.
 
-    Without windows to be judged by, the last average is the best.
+    Without windows to be judged by, the last average is the best. The training ends when a share of the budget is used, its
+    learning rate wherever that of the whole budget then is.
     """
     data = _Data(known, judged, config=config, seed=seed)
-    task = _Task(network.train(), config=config, quantiles=quantiles, seed=seed)
+    task = _Task(network.train(), config=config, quantiles=quantiles, seed=seed, until=until)
     folder.mkdir(parents=True, exist_ok=True)
     best = ModelCheckpoint(folder, filename="best", monitor="validation", save_on_train_epoch_end=True)
     # a keeper of its own: `save_last` keeps the last only where it is the best too, and a restart would begin there
@@ -183,7 +211,7 @@ def fit(
                 quantiles=quantiles,
                 seed=seed,
             )
-    return task.network
+    return Trained(task.network, task.share_of_checkpoint if judged is not None else until)
 
 
 def _trainer(config: TrainingConfig, callbacks: list[Callback], folder: Path) -> pl.Trainer:
