@@ -89,7 +89,6 @@ def ours(train: Path, *, budget: float, seed: int, home: Path) -> dict[str, Any]
         "evaluation.season_length=24",
         "baselines.names=[seasonal_naive]",
         f"training.max_steps={count}",
-        f"training.patience={count}",
     )
     forecast("ingest", str(train), "--name", "hourly", "--freq", "h", home=home)
     words = [word for setting in settings for word in ("--set", setting)]
