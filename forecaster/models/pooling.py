@@ -26,6 +26,7 @@ WORTH = 0.995  # of the error so far: what more courses have to come below
 def pool_for(forecaster: Recurrent, panel: Panel) -> Pool | None:
     """The pool that serves young series of the panel best; None where none does better than to begin from nothing.
 
+    Better is a lower error over all ages, and none that is higher once a series has lived through two seasons.
     A network with covariates gets none: of its replays, not all leads need be known.
     """
     plain = replace(forecaster, pool=None)
@@ -33,15 +34,18 @@ def pool_for(forecaster: Recurrent, panel: Panel) -> Pool | None:
     if plain.inputs.known or replays is None:
         return None
     median, warm = plain.quantiles.index(0.5), replays.known(plain)
-    least, chosen = replays.error(replays.begun(plain), median), None
+    nothing = replays.errors(replays.begun(plain), median)
+    least, chosen = float(nothing.mean()), None
     for count in COUNTS:
         pool = pool_of(panel, plain.scaler, count=count)
         begun = _begun_from_others(plain, replays, count=count)
         if pool is None or begun is None:
             break
-        if (error := replays.error(begun, median)) < WORTH * least:
+        errors = replays.errors(begun, median)
+        is_old = replays.ages >= 2 * pool.young
+        if errors.mean() < WORTH * least and (errors <= nothing)[is_old].all():
             widths = replays.widths(begun, warm, plain.quantiles, is_log=plain.scaler.kind == "log")
-            least, chosen = error, replace(pool, widths=widths)
+            least, chosen = float(errors.mean()), replace(pool, widths=widths)
     return chosen
 
 

@@ -84,11 +84,11 @@ class Replays:
         at = (self.panel.offsets[self.index] + self.begin)[:, None, None] + self.ages[:, None] + np.arange(self.horizon)
         return np.asarray(self.panel.values[at])
 
-    def error(self, values: Values, median: int) -> float:
-        """The mean absolute error of the medians of forecasts [R, A, L, Q], in the mean changes of their series."""
+    def errors(self, values: Values, median: int) -> Values:
+        """The mean absolute error at each age [A] of the medians of forecasts [R, A, L, Q], in mean changes of the series."""
         sizes = np.array([np.nanmean(np.abs(np.diff(self.panel.series(b)))) for b in self.index])
         errors = np.abs(values[..., median] - self.truths) / np.maximum(sizes, 1e-300)[:, None, None]
-        return float(np.nanmean(np.minimum(errors, WORST)))
+        return np.asarray(np.nanmean(np.minimum(errors, WORST), axis=(0, 2)))
 
     def widths(self, begun: Values, known: Values, quantiles: Sequence[float], *, is_log: bool) -> Float32:
         """By how much intervals have to be wider at ages 1, 2, … for those who begin to be as sure as those who know.
