@@ -84,14 +84,18 @@ class Desk:
     def request(self) -> Request | None:
         """What is asked of the stream; nothing where who asked is gone."""
         found = _read(self._request)
-        if not found or not is_alive(found["process"]):
+        try:
+            if not found or not is_alive(found["process"]):
+                return None
+            saved = found.pop("saved")
+            return Request(**found, saved=SavedSeries(**saved | {"checksums": tuple(saved["checksums"])}) if saved else None)
+        except (TypeError, KeyError):  # in the words of another version
             return None
-        saved = found.pop("saved")
-        return Request(**found, saved=SavedSeries(**saved | {"checksums": tuple(saved["checksums"])}) if saved else None)
 
     def answer(self, answer: Answer) -> None:
-        """Say what became of a request."""
-        _put(self._answer, asdict(answer))
+        """Say what became of a request; where the disk refuses that, a stream has worse to tell soon."""
+        with suppress(StateError):
+            _put(self._answer, asdict(answer))
 
     def give_sign(self) -> None:
         """Let who asked know that it is being worked at."""

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from forecaster.errors import StateError
@@ -88,7 +88,8 @@ def _handed_over(
     errand = Errand(state, desk, former, speaker, config, anyway, wait_seconds, say)
     if errand.is_held():
         _check_alike(former, speaker)
-        errand.ask(HELLO)
+        with suppress(StreamEndedError):
+            errand.ask(HELLO)
     with torch_threads(1):
         heir = errand.heir(home)
         while not is_of(state, speaker.owner):

@@ -151,21 +151,31 @@ def look_at(state: Path, home: Home, *, say: Say) -> Iterator[tuple[Engine, Spea
 
     Raises StateError where there is none, it is damaged, or its run is gone.
     """
-    for is_last in (False, True):
-        try:
-            speaker = Speaker.of_state(state, home, say=say)
-            records = peek(state)
-            kept = {"revision_window": records["identity"]["window"]}
-            if (steps := records.get("progress", {}).get("warming_steps")) is not None:
-                kept["warming_steps"] = steps  # the stream may have been told another number than its run
-            config = speaker.run.config.streaming.model_copy(update=kept)
-            store = StateStore.look(state, **speaker.identity(config))
-            break
-        except StateError:
-            if is_last:
-                raise
-    with torch_threads(1), store:
-        yield Engine(speaker.stepper, speaker.frequency, store, config, name=speaker.label), speaker
+    with torch_threads(1):
+        for is_last in (False, True):
+            try:
+                engine, speaker = _looked_at(state, home, say=say)
+                break
+            except StateError:  # perhaps it was handed over in this very moment
+                if is_last:
+                    raise
+        with engine.store:
+            yield engine, speaker
+
+
+def _looked_at(state: Path, home: Home, *, say: Say) -> tuple[Engine, Speaker]:
+    speaker = Speaker.of_state(state, home, say=say)
+    records = peek(state)
+    kept = {"revision_window": records["identity"]["window"]}
+    if (steps := records.get("progress", {}).get("warming_steps")) is not None:
+        kept["warming_steps"] = steps  # the stream may have been told another number than its run
+    config = speaker.run.config.streaming.model_copy(update=kept)
+    store = StateStore.look(state, **speaker.identity(config))
+    try:
+        return Engine(speaker.stepper, speaker.frequency, store, config, name=speaker.label), speaker
+    except BaseException:
+        store.close()
+        raise
 
 
 def _moved_aside(state: Path) -> Path:

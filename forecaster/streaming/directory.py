@@ -88,11 +88,12 @@ def is_alive(process: int) -> bool:
     """Whether there is such a process on this machine, as far as one can see."""
     try:
         os.kill(process, 0)
+        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except OSError:  # another user's, or a system without /proc
         return True
-    return True
+    return status.rpartition(")")[2].split()[:1] != ["Z"]  # ended, and nobody has asked how
 
 
 def lock_directory(directory: Path) -> int:

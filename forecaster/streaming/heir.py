@@ -115,8 +115,10 @@ class Heir:
         """Take in what the stream committed since; how many observations that were."""
         count = 0
         for block in blocks:
-            self._begin(block.ids)
-            self._slots = np.append(self._slots, [self.series.slots[unique_id] for unique_id in block.ids]).astype(np.int64)
+            if block.ids:
+                self._begin(block.ids)
+                own = np.array([self.series.slots[unique_id] for unique_id in block.ids], dtype=np.int64)
+                self._slots = np.concatenate([self._slots, own])
             at = self._slots[block.slots]
             for turn in turns(at):
                 self._taken += [self._take_in(at[turn], block.positions[turn], block.values[turn])]
