@@ -253,8 +253,10 @@ class Frequency:
         return local.tz_convert("UTC").tz_localize(None)
 
 
-def phase_of(alias: str, timestamps: pd.DatetimeIndex) -> int:
+def phase_of(alias: str, timestamps: pd.DatetimeIndex, weights: NDArray[np.int64] | None = None) -> int:
     """The `phase` that puts most of the timestamps, on the clock they are counted on, on the grid of alias.
+
+    `weights` says how often each timestamp stands there; once without them.
 
     >>> phase_of("W-SAT", pd.DatetimeIndex(["2024-01-06", "2024-01-13"])) // DAY_NS
     2
@@ -269,8 +271,8 @@ def phase_of(alias: str, timestamps: pd.DatetimeIndex) -> int:
         months = timestamps.to_numpy().astype("datetime64[M]").astype(np.int64)
         last = 0 if frequency._label == "start" else count - 1
         offsets = (months - last - frequency._first_month) % count
-    phases, counts = np.unique(offsets, return_counts=True)
-    return int(phases[counts.argmax()])
+    phases, place = np.unique(offsets, return_inverse=True)
+    return int(phases[np.bincount(place, weights=weights).argmax()])
 
 
 def _nanoseconds(clock: pd.DatetimeIndex) -> NDArray[np.int64]:

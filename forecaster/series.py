@@ -155,7 +155,7 @@ class Panel:
 
     def _cut(self, chosen: NDArray[np.int64], kept: NDArray[np.int64]) -> "Panel":
         """The chosen series, each with its first `kept` values."""
-        offsets = np.concatenate([[0], np.cumsum(kept[chosen])]).astype(np.int64)
+        offsets = offsets_of(kept[chosen])
         if len(chosen) and (np.diff(chosen) == 1).all() and (kept == self.lengths)[chosen].all():
             values = self.values[self.offsets[chosen[0]] : self.offsets[chosen[-1] + 1]]
         else:
@@ -227,6 +227,15 @@ class Origins:
     def positions(self, panel: Panel) -> Positions:
         """The position of the last value seen, for each row."""
         return np.asarray(panel.starts[self.index] + self.known - 1)
+
+
+def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where series of these lengths [B] begin and end when they lie one after the other [B + 1].
+
+    >>> offsets_of(np.array([2, 0, 3]))
+    array([0, 2, 2, 5])
+    """
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def spread_out(starts: Positions, lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], Positions]:

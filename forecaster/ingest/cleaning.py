@@ -10,20 +10,27 @@ from numpy.typing import NDArray
 from forecaster.frequency import Frequency, Positions
 from forecaster.ingest.faults import FAULTS_KEPT, Faults, IngestPolicies, action_of
 from forecaster.ingest.rows import Rows
+from forecaster.ingest.spool import Clocks
 from forecaster.series import Values
 
 
-def to_utc(rows: Rows, time_zone: str | None, policies: IngestPolicies, faults: Faults) -> Rows:
-    """Rows whose times are UTC: those without an offset are read on the clock of the zone, when there is one."""
+def to_utc(rows: Rows, clocks: Clocks, time_zone: str | None, policies: IngestPolicies, faults: Faults) -> Rows:
+    """Rows whose times are UTC: those without an offset are read on the clock of the zone, when there is one.
+
+    `clocks` are those of all rows, of which these may be some.
+    """
     local = np.logical_not(rows.is_zoned)
-    if not local.any():
+    if not clocks.local or not len(rows):
         return rows
     if time_zone is None:
-        if rows.is_zoned.any():
-            odd = local if local.sum() <= rows.is_zoned.sum() else rows.is_zoned
+        if clocks.zoned:
+            odd = local if clocks.local <= clocks.zoned else rows.is_zoned
             has, others = ("no offset", "others have one") if odd is local else ("an offset", "others have none")
             places = rows.faults("mixed_zones", odd, lambda row: f"timestamp {_clock(rows, row)} has {has}, {others}")
-            faults.add("mixed_zones", "error", places, count=int(odd.sum()))
+            if odd.any():
+                faults.add("mixed_zones", "error", places, count=int(odd.sum()))
+        return rows
+    if not local.any():
         return rows
     chosen = np.flatnonzero(local)
     clock = pd.DatetimeIndex(rows.times[chosen].astype("datetime64[ns]"))
@@ -34,7 +41,7 @@ def to_utc(rows: Rows, time_zone: str | None, policies: IngestPolicies, faults: 
         return replace(rows, times=_with(rows.times, chosen, stamps))
     shifted = clock.tz_localize(time_zone, ambiguous=(nth == 0).to_numpy(), nonexistent="shift_forward")
     nowhere = np.asarray(clock.tz_localize(time_zone, ambiguous=(nth == 0).to_numpy(), nonexistent="NaT").isna())
-    is_midnight = bool((rows.times[chosen] % 86_400_000_000_000 == 0).all())  # days, whose clock the frequency keeps
+    is_midnight = clocks.is_midnight  # days, whose clock the frequency keeps
     for kind, mask, verb in (
         ("ambiguous_time", np.isin(chosen, unclear) & ~nowhere, "stands twice on"),
         ("nonexistent_time", nowhere, "is skipped by"),

@@ -39,12 +39,16 @@ class Beside:
 
     columns: dict[str, None] = field(default_factory=dict)
     static: dict[tuple[str, str], StaticCell] = field(default_factory=dict)
+    _at_odds: set[tuple[str, str, str, str]] = field(default_factory=set)  # cells that went to `faults`, each once a file
 
     def add(self, cells: Iterable[StaticCell], faults: Faults) -> None:
         """Keep the cells; one that differs from what was met before goes to `faults`."""
         for cell in cells:
             first = self.static.setdefault((cell.series, cell.name), cell)
-            if as_static_text(first.cell) != as_static_text(cell.cell):
+            word = as_static_text(cell.cell)
+            key = (cell.file, cell.series, cell.name, word)
+            if as_static_text(first.cell) != word and key not in self._at_odds:
+                self._at_odds.add(key)
                 elsewhere = "" if first.file == cell.file else f" of {first.file}"
                 found = f"{cell.name} is {_shown(cell.cell)}, and {_shown(first.cell)} in row {first.row}{elsewhere}"
                 faults.add("changing_static", "error", [Fault("changing_static", cell.series, cell.file, cell.row, found)])

@@ -136,8 +136,9 @@ class Faults:
         group.faults.extend(faults[: FAULTS_KEPT - len(group.faults)])
 
     def __iter__(self) -> Iterator[FaultGroup]:
-        """Groups, the worst first."""
-        return iter(sorted(self._groups.values(), key=lambda group: get_args(Action).index(group.action)))
+        """Groups, the worst first, then in the order of KINDS."""
+        actions, kinds = list(get_args(Action)), list(KINDS)
+        return iter(sorted(self._groups.values(), key=lambda group: (actions.index(group.action), kinds.index(group.kind))))
 
     @property
     def stop_ingest(self) -> bool:

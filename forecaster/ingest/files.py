@@ -1,11 +1,9 @@
-"""From what a user typed to bytes: files, globs, stdin, gzip, encodings, and what format they hold."""
+"""From what a user typed to files: globs, stdin, how messages call them, and what format they hold."""
 
 import glob
-import gzip
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from forecaster.errors import DataError
 
@@ -22,8 +20,7 @@ FORMAT_OF_SUFFIX: dict[str, FileFormat] = {
     ".jsonl": "ndjson",
     ".json": "ndjson",
 }
-GZIP, ZIP, OLD_EXCEL, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"PAR1"
-WIDE_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+ZIP, OLD_EXCEL, PARQUET = b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"PAR1"
 
 
 def find_files(sources: Sequence[str]) -> list[str]:
@@ -57,62 +54,25 @@ def _expand(source: str) -> list[str]:
     raise DataError(f"file {source} does not exist. Check the path.")
 
 
-def read_bytes(name: str, stdin: BinaryIO | None) -> bytes:
-    """What a file holds, unzipped.
+def format_of(name: str, begin: bytes, asked: FileFormat) -> FileFormat:
+    """csv, parquet or ndjson, from how a file begins: as asked, else as the content says, else as the name says.
 
-    Raises DataError when it cannot be read, is empty, or its gzip stream is damaged.
+    Raises DataError for what is none of them.
     """
-    if name == STDIN and stdin is None:
-        raise DataError("source - is stdin, and there is none here. Name a file.")
-    try:
-        data = stdin.read() if stdin is not None and name == STDIN else Path(name).read_bytes()
-    except OSError as error:
-        raise DataError(f"{label(name)} cannot be read: {error.strerror}. Check the file and its permissions.") from error
-    if data.startswith(GZIP):
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, OSError, zlib.error) as error:
-            raise DataError(f"{label(name)} is a damaged gzip file ({error}). Fetch or write it again.") from error
-    if not data.strip():
-        raise DataError(f"{label(name)} is empty; expected a header and rows.")
-    return data
-
-
-def format_of(name: str, data: bytes, asked: FileFormat) -> FileFormat:
-    """csv, parquet or ndjson: as asked, else as the content says, else as the name says; DataError for what is none of them."""
-    if data.startswith(PARQUET):
+    if begin.startswith(PARQUET):
         return "parquet"
     for magic, what in ((ZIP, "an Excel or zip file"), (OLD_EXCEL, "an old Excel file")):
-        if data.startswith(magic):
+        if begin.startswith(magic):
             raise DataError(f"{label(name)} is {what}; expected CSV, Parquet or NDJSON. Save the sheet as CSV.")
     if asked != "auto":
         return asked
-    start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
+    start = begin.lstrip(b"\xef\xbb\xbf \t\r\n")
     suffix = Path(name.removesuffix(".gz")).suffix.lower()
     if suffix == ".json" and start.startswith(b"["):
         raise DataError(f"{label(name)} is one JSON array; expected one object on each line (NDJSON). `jq -c '.[]'` turns it.")
     if start.startswith(b"{"):
         return "ndjson"
     return FORMAT_OF_SUFFIX.get(suffix, "csv")
-
-
-def as_utf8(name: str, data: bytes, encoding: str | None) -> bytes:
-    """Text as UTF-8 without a byte order mark; DataError names the byte that is not in the encoding."""
-    guess = WIDE_MARKS.get(data[:2])
-    if encoding is None and guess:
-        raise DataError(f"{label(name)} is {guess.upper()} text (byte 0); expected UTF-8. Pass --encoding {guess}.")
-    zero = data.find(b"\0")
-    if encoding is None and zero >= 0:
-        raise DataError(f"{label(name)} holds a NUL (byte {zero}): it is no text; expected CSV, Parquet or NDJSON.")
-    try:
-        text = data.decode(encoding or "utf-8-sig")
-    except LookupError:
-        raise DataError(f"encoding {encoding!r} is unknown; expected a name such as utf-8, latin-1 or utf-16.") from None
-    except UnicodeDecodeError as error:
-        byte = f"byte {error.start} (0x{error.object[error.start]:02x})"
-        cure = "Pass --encoding latin-1 if it is Western European text, or save it as UTF-8."
-        raise DataError(f"{label(name)}: {byte} is not {(encoding or 'utf-8').upper()} text. {cure}") from error
-    return text.removeprefix("\ufeff").encode()
 
 
 def label(name: str) -> str:

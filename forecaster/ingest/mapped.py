@@ -18,7 +18,7 @@ from forecaster.covariates import Known
 from forecaster.frequency import Frequency
 from forecaster.ingest.parts import STATIC, as_parquet, read_parquet, static_of
 from forecaster.paged import paged_file
-from forecaster.series import Panel
+from forecaster.series import Panel, offsets_of
 
 SERIES, VALUES, KNOWN = "_series.parquet", "_values.f64", "_known.f64"
 NUMBERS_AT_ONCE = 1 << 20
@@ -42,22 +42,18 @@ def mapped_panel(folder: Path, frequency: Frequency) -> Panel:
     """The panel whose values lie in the files of a folder, and stay there; raises OSError where one is gone."""
     table = read_parquet((folder / SERIES).read_bytes())
     starts, lengths = (np.array(table[name].to_numpy()) for name in ("start", "length"))
-    offsets = _offsets(lengths)
+    offsets = offsets_of(lengths)
     values = paged_file(folder / VALUES, (int(offsets[-1]),), "<f8")
     panel = Panel(tuple(table["unique_id"].to_pylist()), starts, offsets, values, frequency)
     if "known_start" in table.column_names:
         names = tuple(json.loads(table.schema.metadata[b"names"]))
         starts, lengths = (np.array(table[name].to_numpy()) for name in ("known_start", "known_length"))
-        offsets = _offsets(lengths)
+        offsets = offsets_of(lengths)
         cells = paged_file(folder / KNOWN, (int(offsets[-1]), len(names)), "<f8")
         panel = replace(panel, known=Known(names, starts, offsets, cells, panel.ends))
     if (folder / STATIC).exists():
         panel = replace(panel, static=static_of(read_parquet((folder / STATIC).read_bytes())))
     return panel
-
-
-def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _pieces(numbers: NDArray[np.float64]) -> Pieces:

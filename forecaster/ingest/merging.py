@@ -1,4 +1,7 @@
-"""A panel of what was read and what was stored, what was read winning, and how much of it is news."""
+"""A panel of what was read and what was stored, what was read winning, and how much of it is news.
+
+Some series are merged at a time; `Assembly` puts their panels into one.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -13,7 +16,8 @@ from forecaster.ingest.cleaning import Placed
 from forecaster.ingest.covariates import Beside, merge_static
 from forecaster.ingest.faults import Faults, IngestPolicies, action_of
 from forecaster.ingest.schema import ColumnNames
-from forecaster.series import Panel, spread_out, within_observed
+from forecaster.paged import Growing
+from forecaster.series import Panel, offsets_of, spread_out, within_observed
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,8 @@ def rows_with_values(placed: Placed, stored: Panel | None, policies: IngestPolic
     return placed.take(seen | missing | (first > last)[rows.codes])
 
 
-def merge(
-    valued: Placed, stored: Panel | None, frequency: Frequency, *, columns: ColumnNames, placed: Placed, beside: Beside
-) -> Merged:
-    """A panel of rows and what was stored, the rows winning, and how many of them are news.
+def merge(valued: Placed, stored: Panel | None, frequency: Frequency, *, columns: ColumnNames, placed: Placed) -> Merged:
+    """A panel of rows and what was stored, the rows winning, and how many of them are news; without what never changes.
 
     `valued` are the rows that speak of values, `placed` those that may have covariates.
     """
@@ -74,9 +76,43 @@ def merge(
     if columns.known:
         known, added, revised = _merged_known(placed, stored, panel, names=columns.known)
         panel, merged = replace(panel, known=known), replace(merged, known_added=added, known_revised=revised)
-    before = (stored.ids, stored.static) if stored is not None and stored.static is not None else None
-    static, changed = merge_static(panel.ids, columns.static, stored=before, beside=beside)
-    return replace(merged, panel=replace(panel, static=static), static_changed=changed)
+    return replace(merged, panel=panel)
+
+
+class Assembly:
+    """Panels of different series, each after the other in the order of ids, put into one."""
+
+    def __init__(self, frequency: Frequency, columns: ColumnNames) -> None:
+        self.frequency, self.columns, self.rows = frequency, columns, 0
+        self._ids: list[str] = []
+        self._values, self._cells = Growing(), Growing((len(columns.known),))
+        self._spans, self._known_spans = Growing((2,), np.int64), Growing((2,), np.int64)
+        self._news = dict.fromkeys(("added", "revised", "unchanged", "gaps_filled", "known_added", "known_revised"), 0)
+
+    def append(self, merged: Merged, rows: int) -> None:
+        """Take in the panel of some more series, and how many rows spoke of them."""
+        panel = merged.panel
+        self.rows += rows
+        self._ids += panel.ids
+        self._values.append(panel.values)
+        self._spans.append(np.column_stack([panel.starts, panel.lengths]))
+        if panel.known is not None:
+            self._cells.append(panel.known.values)
+            self._known_spans.append(np.column_stack([panel.known.starts, panel.known.lengths]))
+        for name in self._news:
+            self._news[name] += getattr(merged, name)
+
+    def whole(self, stored: Panel | None, beside: Beside) -> Merged:
+        """The one panel, with what never changes in its series."""
+        starts, lengths = np.ascontiguousarray(self._spans.whole().T)
+        panel = Panel(tuple(self._ids), starts, offsets_of(lengths), self._values.whole(), self.frequency)
+        if self.columns.known:
+            starts, lengths = np.ascontiguousarray(self._known_spans.whole().T)
+            known = Known(self.columns.known, starts, offsets_of(lengths), self._cells.whole(), panel.ends)
+            panel = replace(panel, known=known)
+        before = (stored.ids, stored.static) if stored is not None and stored.static is not None else None
+        static, changed = merge_static(panel.ids, self.columns.static, stored=before, beside=beside)
+        return Merged(replace(panel, static=static), **self._news, static_changed=changed)
 
 
 def _merged_values(placed: Placed, stored: Panel | None, frequency: Frequency, *, is_bounded: bool) -> Merged:

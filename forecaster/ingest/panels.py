@@ -3,25 +3,26 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
-import numpy as np
-
 from forecaster.errors import DataError
 from forecaster.frequency import Frequency
-from forecaster.ingest.calendar import FoundFrequency, find_frequency, share_of_one_step
+from forecaster.ingest.calendar import FoundFrequency, Share, Spacing, find_frequency
 from forecaster.ingest.checks import check_constants, check_covariates, check_gaps, check_ids, check_lengths
-from forecaster.ingest.cleaning import Placed, place, to_utc
+from forecaster.ingest.cleaning import place, to_utc
 from forecaster.ingest.faults import Fault, Faults, IngestPolicies
 from forecaster.ingest.files import FileFormat
-from forecaster.ingest.merging import Merged, all_columns, merge, rows_with_values
+from forecaster.ingest.gathering import Gathered, gather
+from forecaster.ingest.merging import Assembly, Merged, all_columns, merge, rows_with_values
 from forecaster.ingest.numbers import Decimal
 from forecaster.ingest.report import IngestReport, covariates_of
-from forecaster.ingest.rows import Gathered, Progress, Reading, gather
+from forecaster.ingest.rows import Progress, Reading, Rows
 from forecaster.ingest.schema import ColumnNames, LayoutName
 from forecaster.ingest.store import PanelStore, time_range
-from forecaster.series import Panel
+from forecaster.series import POSITIONS_AT_ONCE, Panel
 
 DEFAULT_POLICIES = IngestPolicies()
 DEFAULT_COLUMNS = ColumnNames()
@@ -45,8 +46,11 @@ def ingest_files(
     stdin: BinaryIO | None = None,
     progress: Progress | None = None,
     dry_run: bool = False,
+    at_once: int = POSITIONS_AT_ONCE,
 ) -> IngestReport:
     """Adds the rows of files to the panel stored under `name`, or makes it; what comes later revises what was there.
+
+    The memory that it needs grows with the rows that are worked on `at_once`, and with the longest series, not with the files.
 
     Raises DataError, FaultyDataError (which holds every fault) when one stands at `error`, ConfigError for a name that
     cannot be a folder, and StateError when the stored panel is damaged or in use. Then nothing is changed.
@@ -55,19 +59,16 @@ def ingest_files(
     old = stored.frequency if stored else None
     as_steps = freq == "step" or bool(old and old.is_numbered)
     wanted = all_columns(columns, stored)
-    reading = Reading(wanted, layout, file_format, encoding, decimal, time_format, tuple(only), as_steps)
+    reading = Reading(wanted, layout, file_format, encoding, decimal, time_format, tuple(only), as_steps, at_once)
     faults = Faults()
     gathered = gather(sources, reading, policies=policies, faults=faults, stdin=stdin, progress=progress)
     gathered.beside.check_columns(columns)
-    placed, found = _placed(gathered, old, reading, freq=freq, time_zone=time_zone, policies=policies, faults=faults)
-    check_ids(tuple(sorted({*gathered.rows.ids, *(stored.ids if stored else ())})), faults)
-    merged = _merged(gathered, placed, stored, found.frequency, columns=wanted, policies=policies, faults=faults)
-    check_constants(merged.panel, set(placed.rows.ids), faults)
+    merged, found = _merged(gathered, stored, old, reading, freq=freq, time_zone=time_zone, policies=policies, faults=faults)
     is_written = not dry_run and (stored is None or merged.panel.fingerprint != stored.fingerprint)
     if is_written:
         counts = {group.kind: group.count for group in faults}
         replaces = stored.fingerprint if stored else None
-        store.write(name, merged.panel, sources=placed.rows.files, faults=counts, replaces=replaces)
+        store.write(name, merged.panel, sources=gathered.spool.files, faults=counts, replaces=replaces)
     return _report(name, gathered, merged, found, faults=faults, is_written=is_written)
 
 
@@ -93,33 +94,13 @@ def read_panel(
     faults = Faults()
     gathered = gather(sources, reading, policies=policies, faults=faults, stdin=stdin)
     gathered.beside.check_columns(columns)
-    placed, _ = _placed(gathered, like, reading, freq=None, time_zone=like.time_zone, policies=policies, faults=faults)
-    return _merged(gathered, placed, None, like, columns=columns, policies=policies, faults=faults).panel
+    zone = like.time_zone
+    return _merged(gathered, None, like, reading, freq=None, time_zone=zone, policies=policies, faults=faults)[0].panel
 
 
 def _merged(
     gathered: Gathered,
-    placed: Placed,
     stored: Panel | None,
-    frequency: Frequency,
-    *,
-    columns: ColumnNames,
-    policies: IngestPolicies,
-    faults: Faults,
-) -> Merged:
-    """The panel of rows and what is stored; raises FaultyDataError when a fault stops it, DataError when no row is left."""
-    valued = rows_with_values(placed, stored, policies, faults) if columns.known else placed
-    check_gaps(valued, stored, policies, faults)
-    check_covariates(placed, stored, faults)
-    valued = check_lengths(valued, stored, policies, faults)
-    faults.raise_if_any_stops()
-    if not len(valued.rows) and not (stored and columns.known):
-        raise DataError("no row is left when the faulty ones are dropped; expected at least one. Mend the files.")
-    return merge(valued, stored, frequency, columns=columns, placed=placed, beside=gathered.beside)
-
-
-def _placed(
-    gathered: Gathered,
     old: Frequency | None,
     reading: Reading,
     *,
@@ -127,30 +108,71 @@ def _placed(
     time_zone: str | None,
     policies: IngestPolicies,
     faults: Faults,
-) -> tuple[Placed, FoundFrequency]:
-    """Rows at positions of the frequency that they have; raises when there are no rows or no frequency."""
-    if not len(gathered.rows):
+) -> tuple[Merged, FoundFrequency]:
+    """The panel of rows and what is stored, some series at a time.
+
+    Raises DataError when there are no rows or no frequency, FaultyDataError when a fault stops it.
+    """
+    _check_rows_are_left(gathered, reading, faults)
+    zone = None if gathered.is_numbered else _zone_of(gathered, old, time_zone)
+    parts, clocks = gathered.spool.parts(stored), gathered.spool.clocks
+    given_zone = None if gathered.is_numbered else time_zone
+    if old is not None:
+        _check_clash(gathered, old, freq=freq, zone=zone)
+        found = FoundFrequency(old, "stored", 1.0)
+    else:
+        read = (to_utc(rows, clocks, given_zone, policies, faults) for rows in parts.rows())
+        spacings = (Spacing.of(rows, is_numbered=gathered.is_numbered, time_zone=zone) for rows in read)
+        found = _found_frequency(reduce(add, spacings), gathered, freq=freq, zone=zone, faults=faults)
+    check_ids(tuple(sorted({*gathered.spool.ids, *(stored.ids if stored else ())})), faults)
+    assembly, share = Assembly(found.frequency, reading.columns), Share()
+    for rows, own in zip(parts.rows(), parts.stored_parts(), strict=True):
+        utc = to_utc(rows, clocks, given_zone, policies, faults if old else Faults())  # else they were told above
+        share.note(found.frequency, utc)
+        _append(assembly, utc, own, policies=policies, faults=faults)
+    faults.raise_if_any_stops()
+    if not assembly.rows and not (stored and reading.columns.known):
+        raise DataError("no row is left when the faulty ones are dropped; expected at least one. Mend the files.")
+    if freq and old is None and share.value == 0:
+        gathered.notes[f"no two neighbouring times are one step of --freq {freq} apart; without it the step is found"] = None
+    return assembly.whole(stored, gathered.beside), replace(found, share=share.value)
+
+
+def _append(assembly: Assembly, rows: Rows, stored: Panel | None, *, policies: IngestPolicies, faults: Faults) -> None:
+    """Add the panel of some series, with what is stored of them, to the others, unless a fault stops the ingest."""
+    columns, frequency = assembly.columns, assembly.frequency
+    placed = place(rows, frequency, policies, faults, names=columns.known)
+    valued = rows_with_values(placed, stored, policies, faults) if columns.known else placed
+    check_gaps(valued, stored, policies, faults)
+    check_covariates(placed, stored, faults)
+    valued = check_lengths(valued, stored, policies, faults)
+    if not faults.stop_ingest and (len(valued.rows) or stored is not None):
+        merged = merge(valued, stored, frequency, columns=columns, placed=placed)
+        check_constants(merged.panel, set(placed.rows.ids), faults)
+        assembly.append(merged, len(valued.rows))
+
+
+def _check_rows_are_left(gathered: Gathered, reading: Reading, faults: Faults) -> None:
+    """Raises DataError, or FaultyDataError, where no file had a row that can be used."""
+    if not len(gathered.spool):
         faults.raise_if_any_stops()
         raise DataError(
             f"no series matches --only {' '.join(reading.only)}. Check the pattern."
             if reading.only
             else "no row can be used; expected at least one."
         )
-    zone = None if gathered.is_numbered else _zone_of(gathered, old, time_zone)
-    rows = to_utc(gathered.rows, None if gathered.is_numbered else time_zone, policies, faults)
-    if old is None:
-        try:
-            found = find_frequency(rows, is_numbered=gathered.is_numbered, alias=freq, time_zone=zone, faults=faults)
-        except DataError as error:
-            faults.add("no_frequency", "error", [Fault("no_frequency", "", "", 0, str(error).split(" Give ")[0])])
-            faults.raise_if_any_stops()
-            raise
-        if freq and found.share == 0:
-            gathered.notes[f"no two neighbouring times are one step of --freq {freq} apart; without it the step is found"] = None
-    else:
-        _check_clash(gathered, old, freq=freq, zone=zone)
-        found = FoundFrequency(old, "stored", share_of_one_step(old, rows))
-    return place(rows, found.frequency, policies, faults, names=reading.columns.known), found
+
+
+def _found_frequency(
+    spacing: Spacing, gathered: Gathered, *, freq: str | None, zone: str | None, faults: Faults
+) -> FoundFrequency:
+    """The frequency that rows have; raises when there is none."""
+    try:
+        return find_frequency(spacing, is_numbered=gathered.is_numbered, alias=freq, time_zone=zone, faults=faults)
+    except DataError as error:
+        faults.add("no_frequency", "error", [Fault("no_frequency", "", "", 0, str(error).split(" Give ")[0])])
+        faults.raise_if_any_stops()
+        raise
 
 
 def _zone_of(gathered: Gathered, old: Frequency | None, time_zone: str | None) -> str | None:
@@ -200,11 +222,11 @@ def _report(
     first, last = time_range(panel)
     return IngestReport(
         name=name,
-        files=gathered.rows.files,
+        files=gathered.spool.files,
         rows_read=gathered.rows_read,
         series=len(panel),
         positions=len(panel.values),
-        missing=int(np.isnan(panel.values).sum()),
+        missing=panel.missing,
         gaps_filled=merged.gaps_filled,
         frequency=found.frequency,
         frequency_found=str(found),

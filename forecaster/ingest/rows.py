@@ -1,9 +1,8 @@
-"""All rows of all files, in long format and as arrays, each with the place it came from."""
+"""The rows of a table, in long format and as arrays, each with the place it came from."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -11,22 +10,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from forecaster.errors import DataError
 from forecaster.ingest.covariates import Beside, TableRows, read_known, read_static
 from forecaster.ingest.faults import FAULTS_KEPT, Action, Fault, Faults, IngestPolicies, action_of, first_of
-from forecaster.ingest.files import FileFormat, as_utf8, find_files, format_of, label, read_bytes, stem
+from forecaster.ingest.files import FileFormat
 from forecaster.ingest.numbers import LARGEST_VALUE, Decimal, as_text, no_numbers, parse_numbers, why_no_number
-from forecaster.ingest.schema import ColumnNames, Layout, LayoutName, find_layout
-from forecaster.ingest.tables import RawTable, read_table
-from forecaster.ingest.timestamps import FIRST_YEAR, LAST_YEAR, MISSING_TIME, OUT_OF_RANGE, UNPARSABLE, Times, parse_times
-from forecaster.series import Values
+from forecaster.ingest.schema import ColumnNames, Layout, LayoutName
+from forecaster.ingest.tables import RawTable
+from forecaster.ingest.timestamps import FIRST_YEAR, LAST_YEAR, MISSING_TIME, OUT_OF_RANGE, UNPARSABLE, Times
+from forecaster.series import POSITIONS_AT_ONCE, Values
 
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are to be read."""
+    """How files are to be read; memory is needed for some multiple of the rows `at_once`."""
 
     columns: ColumnNames = field(default_factory=ColumnNames)
     layout: LayoutName = "auto"
@@ -36,6 +34,7 @@ class Reading:
     time_format: str | None = None
     only: tuple[str, ...] = ()
     as_steps: bool = False
+    at_once: int = POSITIONS_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -72,76 +71,18 @@ class Rows:
 
 
 @dataclass
-class Gathered:
-    """What reading brought to light besides the rows."""
+class SoFar:
+    """What was met of one file in the tables before: which value columns have begun, and ids that were trimmed, by first row.
 
-    rows: Rows
-    is_numbered: bool
-    rows_read: int = 0
-    zones: set[str] = field(default_factory=set)
-    ignored: dict[str, None] = field(default_factory=dict)
-    notes: dict[str, None] = field(default_factory=dict)
-    beside: Beside = field(default_factory=Beside)
-
-
-def gather(
-    sources: Sequence[str],
-    reading: Reading,
-    *,
-    policies: IngestPolicies,
-    faults: Faults,
-    stdin: BinaryIO | None = None,
-    progress: Progress | None = None,
-) -> Gathered:
-    """The rows of all files; what is wrong with files and rows goes to `faults`, and such rows are left out.
-
-    Raises DataError when there are no files, and FaultyDataError when none of them can be read.
+    `has_whole_ids` says whether ids that are fractions are whole numbers in all tables; None where there is one table.
     """
-    files = find_files(sources)
-    parts: list[Rows] = []
-    gathered = Gathered(_no_rows(len(reading.columns.known)), False)
-    numbered: dict[bool, str] = {}
-    for done, name in enumerate(files):
-        try:
-            table, layout, times = _read(name, reading, stdin)
-        except DataError as error:
-            faults.add("unreadable_file", "error", [Fault("unreadable_file", "", "", 0, str(error))])
-        else:
-            gathered.rows_read += len(table.rows) + len(table.malformed)
-            gathered.zones |= times.zones
-            gathered.ignored |= dict.fromkeys(layout.ignored)
-            gathered.notes |= {times.note: None} if times.note else {}
-            gathered.beside.columns |= dict.fromkeys(table.columns)
-            numbered.setdefault(times.is_numbered, table.file)
-            parts += _rows_of(
-                table, layout, times, stem(name), reading=reading, policies=policies, faults=faults, beside=gathered.beside
-            )
-        if progress:
-            progress(done + 1, len(files), label(name))
-    if len(numbered) > 1:
-        found = f"{numbered[False]} holds dates and {numbered[True]} holds step numbers; expected one of them. Ingest them apart."
-        faults.add("unreadable_file", "error", [Fault("unreadable_file", "", "", 0, found)])
-    if not parts or len(numbered) > 1:
-        faults.raise_if_any_stops()
-    gathered.rows = _concatenated(parts)
-    gathered.is_numbered = True in numbered
-    return gathered
+
+    has_whole_ids: bool | None = None
+    begun: set[str] = field(default_factory=set)
+    trimmed: dict[str, int] = field(default_factory=dict)
 
 
-def _read(name: str, reading: Reading, stdin: BinaryIO | None) -> tuple[RawTable, Layout, Times]:
-    """One file as a table, where its series are, and its times; DataError when it has none."""
-    data = read_bytes(name, stdin)
-    form = format_of(name, data, reading.file_format)
-    table = read_table(name, data if form == "parquet" else as_utf8(name, data, reading.encoding), form)
-    layout = find_layout(table, reading.columns, reading.layout, decimal=reading.decimal)
-    try:
-        times = parse_times(table.columns[layout.time], time_format=reading.time_format, as_steps=reading.as_steps)
-    except DataError as error:
-        raise DataError(f"{table.file}: {error}") from error
-    return table, layout, times
-
-
-def _rows_of(
+def rows_of(
     table: RawTable,
     layout: Layout,
     times: Times,
@@ -151,13 +92,14 @@ def _rows_of(
     policies: IngestPolicies,
     faults: Faults,
     beside: Beside,
+    so_far: SoFar,
 ) -> list[Rows]:
-    """The sound rows of one table; of a wide one, those of each of its series."""
+    """The sound rows of one table of a file; of a wide one, those of each of its series."""
     stop_or_drop = action_of(policies.unparsable)
     malformed = [Fault("malformed_row", "", table.file, row, found) for row, found in table.malformed[:FAULTS_KEPT]]
     if malformed:
         faults.add("malformed_row", stop_or_drop, malformed, count=len(table.malformed))
-    ids, codes = _ids_of(table, layout, name, faults)
+    ids, codes = _ids_of(table, layout, name, so_far, faults)
     parts, count, names = [], len(table.rows), reading.columns
     for value in layout.values or (None,):
         numbers = parse_numbers(table.columns[value], reading.decimal) if value is not None else no_numbers(count)
@@ -167,7 +109,7 @@ def _rows_of(
         rows = Rows((str(value),) if layout.is_wide else ids, *whole, *place, known=known)
         chosen = _chosen(rows.ids, reading.only)[codes]
         if layout.is_wide:
-            chosen &= np.logical_or.accumulate(~np.isnan(numbers.values) | numbers.is_bad)
+            chosen &= _begun(str(value), ~np.isnan(numbers.values) | numbers.is_bad, so_far)
         sound = _check_rows(
             rows, table, layout, value, chosen=chosen, bad=numbers.is_bad, times=times, action=stop_or_drop, faults=faults
         )
@@ -178,12 +120,22 @@ def _rows_of(
     return parts
 
 
-def _ids_of(table: RawTable, layout: Layout, name: str, faults: Faults) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def _begun(column: str, is_there: NDArray[np.bool_], so_far: SoFar) -> NDArray[np.bool_]:
+    """Which rows of a wide column [N] do not lie before its first value."""
+    begun = np.logical_or.accumulate(is_there) | (column in so_far.begun)
+    if begun[-1:].any():
+        so_far.begun.add(column)
+    return begun
+
+
+def _ids_of(
+    table: RawTable, layout: Layout, name: str, so_far: SoFar, faults: Faults
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """The ids of a table, trimmed, and which of them each row [N] has."""
     if layout.id is None:
         return (name,), np.zeros(len(table.rows), dtype=np.int64)
     column = table.columns[layout.id]
-    if pa.types.is_floating(column.type) and pc.all(pc.equal(pc.floor(column), column)).as_py():
+    if are_whole(column) if so_far.has_whole_ids is None else so_far.has_whole_ids:
         column = column.cast(pa.int64(), safe=False)  # ids that a missing one turned into floats
     elif pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -195,12 +147,17 @@ def _ids_of(table: RawTable, layout: Layout, name: str, faults: Faults) -> tuple
                 pd.Series(table.rows[spaced]).groupby(trimmed.filter(pa.array(spaced)).to_pandas().to_numpy(dtype=object)).min()
             )
             found = "spaces around the id are taken off"
-            places = [
-                Fault("trimmed_id", str(series), table.file, int(row), found) for series, row in spellings.items() if series
-            ]
+            fresh = {str(series): int(row) for series, row in spellings.items() if series and series not in so_far.trimmed}
+            so_far.trimmed |= fresh
+            places = [Fault("trimmed_id", series, table.file, row, found) for series, row in fresh.items()]
             faults.add("trimmed_id", "repaired", places)
-    codes, uniques = pd.factorize(pc.fill_null(trimmed, "").to_pandas().astype(object))
-    return tuple(str(series) for series in uniques), codes.astype(np.int64)
+    words = pc.fill_null(trimmed, "").combine_chunks().dictionary_encode()
+    return tuple(words.dictionary.to_pylist()), words.indices.to_numpy().astype(np.int64)
+
+
+def are_whole(column: pa.ChunkedArray) -> bool:
+    """Whether these are fractions, and every one of them is a whole number."""
+    return bool(pa.types.is_floating(column.type) and pc.all(pc.equal(pc.floor(column), column)).as_py() is not False)
 
 
 def _check_rows(
@@ -267,33 +224,3 @@ def _check_values(rows: Rows, policies: IngestPolicies, faults: Faults) -> Rows:
 def _chosen(ids: Sequence[str], only: tuple[str, ...]) -> NDArray[np.bool_]:
     """Which ids match one of the patterns; all when there are none."""
     return np.asarray([not only or any(fnmatchcase(series, pattern) for pattern in only) for series in ids], dtype=bool)
-
-
-def _concatenated(parts: list[Rows]) -> Rows:
-    """The rows of all parts, over the sorted ids that still have one."""
-    used = [np.unique(part.codes) for part in parts]
-    ids = sorted({part.ids[code] for part, codes in zip(parts, used, strict=True) for code in codes})
-    index = {series: code for code, series in enumerate(ids)}
-    files = list(dict.fromkeys(part.files[0] for part in parts))
-    number = {file: index for index, file in enumerate(files)}
-    codes = []
-    for part, present in zip(parts, used, strict=True):
-        translation = np.zeros(len(part.ids), dtype=np.int64)
-        translation[present] = [index[part.ids[code]] for code in present]
-        codes.append(translation[part.codes])
-    return Rows(
-        tuple(ids),
-        np.concatenate(codes),
-        np.concatenate([part.times for part in parts]),
-        np.concatenate([part.is_zoned for part in parts]),
-        np.concatenate([part.values for part in parts]),
-        tuple(files),
-        np.concatenate([np.full(len(part), number[part.files[0]], dtype=np.int32) for part in parts]),
-        np.concatenate([part.row for part in parts]),
-        np.concatenate([part.known for part in parts]),
-    )
-
-
-def _no_rows(covariates: int) -> Rows:
-    empty = np.zeros(0, dtype=np.int64)
-    return Rows((), empty, empty, empty.astype(bool), np.zeros(0), (), empty.astype(np.int32), empty, np.zeros((0, covariates)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from forecaster.errors import DataError
@@ -37,6 +38,10 @@ class Times:
     fault: NDArray[np.int8]
     zones: frozenset[str] = frozenset()
     note: str = ""
+
+    def take(self, places: NDArray[np.int64]) -> "Times":
+        """The times at some places [M]."""
+        return replace(self, times=self.times[places], is_zoned=self.is_zoned[places], fault=self.fault[places])
 
 
 def parse_times(column: pa.ChunkedArray, *, time_format: str | None = None, as_steps: bool = False) -> Times:
@@ -108,8 +113,8 @@ def _dates_of(known: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, str]:
 
 def _from_text(column: pa.ChunkedArray, time_format: str | None, *, as_steps: bool) -> Times:
     """Every text is parsed once, however many rows it stands in."""
-    codes, uniques = pd.factorize(column.to_pandas().astype(object), use_na_sentinel=False)
-    texts = pd.Series(uniques, dtype=object)
+    words = pc.dictionary_encode(column, null_encoding="encode").combine_chunks()
+    texts = pd.Series(words.dictionary.to_pylist(), dtype=object)
     missing = texts.isna() | texts.str.lower().isin(MISSING)
     texts = texts.where(~missing, "")
     whole = texts.str.fullmatch(r"[+-]?\d+(\.0+)?")
@@ -117,7 +122,7 @@ def _from_text(column: pa.ChunkedArray, time_format: str | None, *, as_steps: bo
         parsed = _number_texts(texts, whole.to_numpy(dtype=bool), missing.to_numpy(dtype=bool), as_steps=as_steps)
     else:
         parsed = _date_texts(texts, missing.to_numpy(dtype=bool), time_format)
-    return replace(parsed, times=parsed.times[codes], is_zoned=parsed.is_zoned[codes], fault=parsed.fault[codes])
+    return parsed.take(words.indices.to_numpy())
 
 
 def _number_texts(texts: pd.Series, whole: NDArray[np.bool_], missing: NDArray[np.bool_], *, as_steps: bool) -> Times:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from forecaster.errors import DataError
 from forecaster.forecast import Forecast, quantile_column
 from forecaster.frequency import Frequency, Positions
-from forecaster.ingest.files import as_utf8, find_files, format_of, read_bytes, stem
+from forecaster.ingest.content import read_content
+from forecaster.ingest.files import find_files, stem
 from forecaster.ingest.numbers import as_text, parse_numbers
 from forecaster.ingest.schema import ID_NAMES, TIME_NAMES
-from forecaster.ingest.tables import RawTable, read_table
+from forecaster.ingest.tables import RawTable, Tables
 from forecaster.ingest.timestamps import parse_times
 from forecaster.series import Origins, Panel, Values
 
@@ -80,9 +81,7 @@ def _names(name: str, file: str) -> Sequence[str]:
 
 
 def _read(file: str, frequency: Frequency, horizon: int) -> dict[str, Forecast]:
-    data = read_bytes(file, None)
-    form = format_of(file, data, "auto")
-    table = read_table(file, data if form == "parquet" else as_utf8(file, data, None), form)
+    table = Tables(read_content(file, None)).whole()
     if table.malformed:
         row, what = table.malformed[0]
         raise DataError(f"--with {file}, row {row}: {what}; expected rows that fit the header. Mend the file.")
