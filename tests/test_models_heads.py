@@ -91,3 +91,16 @@ def test_pinball_is_least_at_the_quantiles() -> None:
             moved = at.clone()
             moved[q] += shift
             assert pinball(moved.expand(2001, 3), sample, quantiles).mean() > best
+
+
+def test_the_gradient_of_pinball_is_that_of_its_parts() -> None:
+    torch.manual_seed(1)
+    quantiles, target, asked = torch.tensor(QUANTILES), torch.randn(5, 3), torch.rand(5, 3)
+    change = torch.randn(5, 3, len(QUANTILES))
+    change[0, 1] = target[0, 1]  # where the loss has a corner, halfway between the two sides
+    by_hand, by_torch = change.clone().requires_grad_(), change.clone().requires_grad_()
+    (pinball(by_hand, target, quantiles) * asked).sum().backward()
+    error = target.unsqueeze(-1) - by_torch
+    loss = torch.maximum(quantiles * error, (quantiles - 1) * error).mean(-1) + 0.5 * error[..., 3].abs()
+    (loss * asked).sum().backward()
+    torch.testing.assert_close(by_hand.grad, by_torch.grad, rtol=1e-5, atol=1e-7)  # float32, added up in another order

@@ -162,6 +162,12 @@ def test_a_window_that_starts_late_is_not_scored_while_it_warms_up() -> None:
         assert not batches[k].weight[:, batches[k].origins < PLAN.burn_in].any()
 
 
+def test_origins_that_no_window_scores_are_left_out() -> None:
+    batches = TrainingWindows(windows_of(weekly_panel(1, 2_000)), batches=10, seed=0, epoch=0)
+    for batch in (batches[k] for k in range(10)):
+        assert (batch.weight > 0).any(dim=(0, 2)).all()
+
+
 def test_an_error_counts_by_the_change_over_a_season() -> None:
     signed = Scaler("signed", (), HoltWinters(0.3, 0.0, 0.1, 0.9, length=1), ring_size=9, least_spread=1e-6)
     panel = panel_of([0.0, 1.0, 0.0, 1.0], [0.0, 10.0, 0.0, -10.0], [NAN, NAN, NAN, 2.0])

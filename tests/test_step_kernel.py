@@ -19,7 +19,7 @@ from forecaster.models.checkpoint import recurrent_from
 from forecaster.models.holt_winters import HoltWinters
 from forecaster.models.inputs import Inputs
 from forecaster.models.network import ModelConfig, Network, torch_threads
-from forecaster.models.products import linear
+from forecaster.models.products import linear, trained_linear
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.scaler import AGE, LOG, SPREAD, Scaler
 from forecaster.models.tiles import SIZES, TILE, Tiles, filled
@@ -181,6 +181,21 @@ def test_products_are_those_of_torch(terms: int, rows: int) -> None:
     x, weight, bias = torch.randn(rows, terms), torch.randn(24, terms), torch.randn(24)
     with torch.inference_mode():
         torch.testing.assert_close(linear(x, weight, bias), F.linear(x, weight, bias), rtol=1e-4, atol=1e-4)  # sums of float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_trained_products_and_their_gradients_are_those_of_torch(dtype: torch.dtype) -> None:
+    torch.manual_seed(4)
+    shapes, asked = ((16, 5, 40), (24, 40), (24,)), torch.randn(16, 5, 24, dtype=dtype)
+    given = [torch.randn(shape, dtype=dtype) for shape in shapes]
+    found = []
+    for product in (trained_linear, F.linear):
+        parts = [part.clone().requires_grad_() for part in given]
+        said = product(*parts)
+        (said * asked).sum().backward()
+        found.append([said.detach(), *(part.grad for part in parts)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)  # sums of float32 in another order
 
 
 def doubled(x: Tensor) -> Tensor:

@@ -20,11 +20,13 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.data import DataLoader
 
 from forecaster.errors import ConfigError
 from forecaster.models.network import Network, torch_threads
 from forecaster.models.plan import TrainingConfig
+from forecaster.models.products import trained_linear
 from forecaster.models.windows import Batch, PanelWindows, TailWindows, TrainingWindows
 
 Progress = Callable[[int, int, str], None]  # steps done, steps planned, a word on how it goes
@@ -38,16 +40,35 @@ def pinball(change: Tensor, target: Tensor, quantiles: Tensor) -> Tensor:
 
     Source: Koenker and Bassett 1978. change [..., L, Q], target [..., L], quantiles [Q].
     """
-    error = target.unsqueeze(-1) - change
-    loss = torch.maximum(quantiles * error, (quantiles - 1) * error).mean(-1)
-    median = int((quantiles == 0.5).nonzero())
-    return loss + MEDIAN_SHARE * error[..., median].abs()
+    loss: Tensor = _Pinball.apply(change, target, quantiles)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _Pinball(torch.autograd.Function):
+    """`pinball` with its gradient by hand, where torch's takes as long as the head's products."""
+
+    @staticmethod
+    def forward(ctx: Any, change: Tensor, target: Tensor, quantiles: Tensor) -> Tensor:
+        median = int((quantiles == 0.5).nonzero())
+        error = target.unsqueeze(-1) - change
+        pull = error.sign().mul_(0.5).add_(quantiles - 0.5)  # q above, q - 1 below, in between at 0
+        loss = (error * pull).mean(-1) + MEDIAN_SHARE * error[..., median].abs()
+        pull.div_(-len(quantiles))
+        pull[..., median].sub_(error[..., median].sign(), alpha=MEDIAN_SHARE)
+        ctx.save_for_backward(pull)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, asked: Tensor) -> tuple[Tensor, None, None]:
+        (pull,) = ctx.saved_tensors
+        return pull * asked.unsqueeze(-1), None, None
 
 
 def changes_of(network: Network, batch: Batch) -> Tensor:
     """What the network adds to the base at the batch's origins, in spreads [B, O, L, Q]."""
     memory, _ = network.remember(batch.features, network.initial_state(len(batch.features)))
-    return network.speak(memory[:, batch.origins], batch.sight, batch.leads)
+    return network.speak(memory[:, batch.origins], batch.sight, batch.leads, trained_linear)
 
 
 class Trained(NamedTuple):

@@ -123,6 +123,7 @@ class TrainingWindows(Dataset[Batch]):
         start = random.integers(0, latest + 1)
         first = np.where(start > 0, start + plan.burn_in, 0)
         origins = torch.arange(int(random.integers(plan.stride)), plan.length, plan.stride)
+        origins = origins[origins >= int((first - start).min())]  # what no window scores is not worked out either
         return self.windows.gather(
             torch.from_numpy(series), torch.from_numpy(start), origins=origins, first_origin=torch.from_numpy(first)
         )
