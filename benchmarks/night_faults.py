@@ -170,6 +170,8 @@ def damaged_champion(job: Nights, truth: pd.DataFrame, number: int) -> None:
     deliver(job.home, day(truth, number), f"day-{number:02}")
     with_twin(job, number, ("promote", f"hand over {LIVE}", "prune"))
     job.end(job.start(["runs", "rollback", "--panel", PANEL, "--json"]), number, "a rollback to the damaged one")
+    (job.home / LIVE).rename(job.home / f"{LIVE}.lost")
+    job.do(number, "runbook: its state moved away")
 
 
 def promoted_by_mistake(job: Nights, truth: pd.DataFrame, number: int) -> None:
