@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from forecaster.errors import DataError
 
-IN_MEMORY = 1 << 26  # bytes up to which an array is an ordinary one
+IN_MEMORY = 1 << 24  # bytes up to which an array is an ordinary one
 
 
 def paged_array(shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:

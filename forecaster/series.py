@@ -16,7 +16,7 @@ from forecaster.paged import paged_array
 
 __all__ = ["Known", "Origins", "Panel", "Static", "Values"]
 
-POSITIONS_AT_ONCE = 1 << 20  # that are worked on together: what a command needs of memory beside the panel grows with this
+POSITIONS_AT_ONCE = 1 << 19  # that are worked on together: what a command needs of memory beside the panel grows with this
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from forecaster.ingest.gathering import Gathered, gather
 from forecaster.ingest.merging import Assembly, Merged, all_columns, merge, rows_with_values
 from forecaster.ingest.numbers import Decimal
 from forecaster.ingest.report import IngestReport, covariates_of
-from forecaster.ingest.rows import Progress, Reading, Rows
+from forecaster.ingest.rows import ROWS_AT_ONCE, Progress, Reading, Rows
 from forecaster.ingest.schema import ColumnNames, LayoutName
 from forecaster.ingest.store import PanelStore, time_range
-from forecaster.series import POSITIONS_AT_ONCE, Panel
+from forecaster.series import Panel
 
 DEFAULT_POLICIES = IngestPolicies()
 DEFAULT_COLUMNS = ColumnNames()
@@ -46,7 +46,7 @@ def ingest_files(
     stdin: BinaryIO | None = None,
     progress: Progress | None = None,
     dry_run: bool = False,
-    at_once: int = POSITIONS_AT_ONCE,
+    at_once: int = ROWS_AT_ONCE,
 ) -> IngestReport:
     """Adds the rows of files to the panel stored under `name`, or makes it; what comes later revises what was there.
 

@@ -17,9 +17,11 @@ from forecaster.ingest.numbers import LARGEST_VALUE, Decimal, as_text, no_number
 from forecaster.ingest.schema import ColumnNames, Layout, LayoutName
 from forecaster.ingest.tables import RawTable
 from forecaster.ingest.timestamps import FIRST_YEAR, LAST_YEAR, MISSING_TIME, OUT_OF_RANGE, UNPARSABLE, Times
-from forecaster.series import POSITIONS_AT_ONCE, Values
+from forecaster.series import Values
 
 Progress = Callable[[int, int, str], None]
+
+ROWS_AT_ONCE = 1 << 18  # that are read and worked on together (`benchmarks/ten_million.py` says what that takes)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Reading:
     time_format: str | None = None
     only: tuple[str, ...] = ()
     as_steps: bool = False
-    at_once: int = POSITIONS_AT_ONCE
+    at_once: int = ROWS_AT_ONCE
 
 
 @dataclass(frozen=True)

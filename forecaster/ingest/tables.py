@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from forecaster.errors import DataError
 from forecaster.ingest.content import Content
 from forecaster.ingest.files import label
-from forecaster.series import POSITIONS_AT_ONCE
 
 DELIMITERS = ",;\t|"
 HEADER = 1 << 20  # bytes that a header ends in
@@ -46,7 +45,7 @@ class Tables:
     Raises DataError, when it is read, for what is no table, and for one without rows.
     """
 
-    def __init__(self, content: Content, at_once: int = POSITIONS_AT_ONCE) -> None:
+    def __init__(self, content: Content, at_once: int) -> None:
         self.content, self.file, self.at_once = content, label(content.name), at_once
 
     def __iter__(self) -> Iterator[RawTable]:

@@ -18,6 +18,7 @@ from forecaster.frequency import Frequency, Positions
 from forecaster.ingest.content import read_content
 from forecaster.ingest.files import find_files, stem
 from forecaster.ingest.numbers import as_text, parse_numbers
+from forecaster.ingest.rows import ROWS_AT_ONCE
 from forecaster.ingest.schema import ID_NAMES, TIME_NAMES
 from forecaster.ingest.tables import RawTable, Tables
 from forecaster.ingest.timestamps import parse_times
@@ -81,7 +82,7 @@ def _names(name: str, file: str) -> Sequence[str]:
 
 
 def _read(file: str, frequency: Frequency, horizon: int) -> dict[str, Forecast]:
-    table = Tables(read_content(file, None)).whole()
+    table = Tables(read_content(file, None), ROWS_AT_ONCE).whole()
     if table.malformed:
         row, what = table.malformed[0]
         raise DataError(f"--with {file}, row {row}: {what}; expected rows that fit the header. Mend the file.")

@@ -29,7 +29,7 @@ from forecaster.models.checkpoint import load_recurrent, save_recurrent, with_po
 from forecaster.models.ensemble import refit_network, train_network
 from forecaster.models.inputs import Inputs
 from forecaster.models.network import torch_threads
-from forecaster.models.plan import TrainingConfig, refit_pays, share_of_budget
+from forecaster.models.plan import TrainingConfig, refit_pays, sample_series, share_of_budget
 from forecaster.models.pooling import pool_for
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.training import Progress
@@ -67,20 +67,23 @@ def train(
     holdout = holdout_steps(config.evaluation, panel, horizon)
     config = config.model_copy(update={"horizon": horizon})
     say(f"{panel_name}: {len(panel):,} series, {len(panel.values):,} positions, horizon {horizon}; {_told(holdout)}")
-    if beside := Inputs.fit(panel.drop_last(holdout), config.inputs).words:
+    learned = sample_series(panel, config.training.max_positions, seed=config.seed)
+    if len(learned) < len(panel):
+        say(f"learning from a sample of {len(learned):,} series, {len(learned.values):,} positions (training.max_positions)")
+    if beside := Inputs.fit(learned.drop_last(holdout), config.inputs).words:
         say(f"beside the values, the network sees {', '.join(beside)}")
     with unfinished_folder(home, training_key(config, panel), fresh=fresh) as folder:
         began = time.monotonic()
         if any(folder.iterdir()):
             say("going on from an unfinished training of the same data and settings (--fresh starts over)")
-        training = _budget(config.training, panel, holdout=holdout, horizon=horizon)
-        judged = _judged(panel.drop_last(holdout), config, training, folder=folder, progress=progress)
+        training = _budget(config.training, learned, holdout=holdout, horizon=horizon)
+        judged = _judged(learned.drop_last(holdout), config, training, folder=folder, progress=progress)
         deployed = judged
         if training.refit_share > 0:
-            say("refit on the whole panel")
+            say("refit on the whole panel" if learned is panel else "refit on the whole of the sample")
             deployed = refit_network(
                 judged,
-                panel,
+                learned,
                 training=training,
                 seed=config.seed,
                 folder=folder / "refit",

@@ -23,7 +23,8 @@ class TrainingConfig(BaseModel):
     budget is kept for `refit_network`. The training ends after `patience` validations without a better one, or after a
     `patience_share` of the budget: what is left is for a training anew (`train_network`). `threads` are those of torch on a
     CPU: the matrices are small, so a second one made a step 1.4 times as fast on an idle machine and 0.15 times as fast on a
-    busy one (`benchmarks/training_step.py`).
+    busy one (`benchmarks/training_step.py`). Of a panel with more than `max_positions`, a sample of its series is learned from,
+    the same one for the same seed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +45,7 @@ class TrainingConfig(BaseModel):
     patience_share: float = Field(default=0.5, gt=0, le=1)
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     threads: int = Field(default=1, ge=1)
+    max_positions: int = Field(default=5_000_000, ge=1)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,23 @@ class WindowPlan:
     burn_in: int
     stride: int
     batch_size: int
+
+
+def sample_series(panel: Panel, positions: int, *, seed: int) -> Panel:
+    """The panel, or of a larger one so many of its series as have no more positions together, and one at least.
+
+    Which ones depends on the seed, and on how many series there are.
+
+    >>> from forecaster.frequency import Frequency
+    >>> panel = Panel(("a", "b", "c"), np.zeros(3, int), np.array([0, 4, 8, 12]), np.ones(12), Frequency("h"))
+    >>> sample_series(panel, 9, seed=1).ids, sample_series(panel, 12, seed=1).ids
+    (('a', 'b'), ('a', 'b', 'c'))
+    """
+    if len(panel.values) <= positions:
+        return panel
+    order = np.random.default_rng(seed).permutation(len(panel))
+    count = int(np.searchsorted(np.cumsum(panel.lengths[order]), positions, side="right"))
+    return panel.select(np.sort(order[: max(count, 1)]).tolist())
 
 
 def plan_windows(config: TrainingConfig, panel: Panel, scaler: Scaler) -> WindowPlan:

@@ -112,7 +112,18 @@ class Recurrent:
         return self.states_at(panel, Origins.back(panel))
 
     def states_at(self, panel: Panel, origins: Origins) -> State:
-        """The states [len(origins), S] of the panel's series as they were at each origin."""
+        """The states [len(origins), S] of the panel's series as they were at each origin, some series at a time."""
+        state = np.empty((len(origins), self.state_size), dtype=np.float32)
+        order = np.argsort(origins.index, kind="stable")
+        for block in panel.blocks():
+            first, last = np.searchsorted(origins.index[order], [block.start, block.stop])
+            rows = order[first:last]
+            own = Origins(origins.index[rows] - block.start, origins.known[rows])
+            if len(rows):
+                state[rows] = self._states_of(panel.select(range(block.start, block.stop)), own)
+        return state
+
+    def _states_of(self, panel: Panel, origins: Origins) -> State:
         walk = self.walk(panel)
         features = np.concatenate([walk.features, self.inputs.steps(panel)], axis=1)
         state = self.state_before(panel)[origins.index]

@@ -98,12 +98,14 @@ class Engine:
             raise DataError(
                 f"the panel counts in {panel.frequency}, this stream in {self.frequency}. Warm it from its own panel."
             )
-        unknown = panel.select([b for b, unique_id in enumerate(panel.ids) if unique_id not in self.series.slots])
-        if not len(unknown):
+        unknown = [b for b, unique_id in enumerate(panel.ids) if unique_id not in self.series.slots]
+        if not unknown:
             return 0
-        known = len(self.series)
-        begin_from(self.series, self.stepper, unknown, build or partial(warm_state, self.stepper))
-        newest = max(self.progress.newest, int(unknown.ends.max()))
+        known, chosen = len(self.series), panel.select(unknown)
+        for block in chosen.blocks():
+            some = chosen.select(range(block.start, block.stop))
+            begin_from(self.series, self.stepper, some, build or partial(warm_state, self.stepper))
+        newest = max(self.progress.newest, int(chosen.ends.max()))
         progress = replace(self.progress, series=len(self.series), newest=newest)
         self.store.snapshot(self.series, range(known // SHARD, shard_count(len(self.series))), progress)
         self.progress = progress
