@@ -14,7 +14,7 @@ which is checked. Any other feed may overlap with what was committed: within the
 again is a duplicate; what is older is too late, and a dead letter.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from forecaster.forecast import Forecast, State, Stepper, warm_state
 from forecaster.frequency import Frequency, Positions
 from forecaster.series import Panel, Values
 from forecaster.streaming.accounts import letters_of, progress_after, progress_at
-from forecaster.streaming.arrivals import Arrivals, CodedIds
+from forecaster.streaming.arrivals import Arrivals
 from forecaster.streaming.dead_letters import DeadLetters
 from forecaster.streaming.emission import Part, asks_for_forecast, in_order
 from forecaster.streaming.heir import Heir, SavedSeries
@@ -38,13 +38,13 @@ from forecaster.streaming.lateness import (
     Arrival,
     Bounds,
     classify_arrivals,
-    find_far_off,
     longest_gap,
     warming_length,
 )
 from forecaster.streaming.live import LiveForecast, LiveSeries, Progress
 from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.shards import SHARD, shard_count
+from forecaster.streaming.slots import Slots
 from forecaster.streaming.state import StateStore
 from forecaster.streaming.stepping import Indices, begin_from, catch_up, rows_of, take_in, turns
 
@@ -80,8 +80,7 @@ class Engine:
         steps = self.config.warming_steps
         self.warming_steps = warming_length(frequency) if steps is None else steps
         self._taken: _Taken | None = None
-        self._names: Sequence[str] | None = None  # of the feed's coded ids, and the slot of each: -1 for one without
-        self._slots_by_code = NO_POSITIONS
+        self._slots = Slots(self._bounds, frequency, may_begin=self.config.unknown == "begin")
 
     @cached_property
     def dead_letters(self) -> DeadLetters:
@@ -137,7 +136,7 @@ class Engine:
         progress = replace(self.progress, series=len(series), newest=newest)  # history may have known more
         self.store.change_model(identity, owner, saved.files(folder), heir.taken(), progress)
         self.stepper, self.series, self.progress, self.name = heir.stepper, series, progress, name
-        self._names = None
+        self._slots.forget()
 
     def silent(self, *, silent_for: int) -> NDArray[np.bool_]:
         """Which series [B] are more than so many positions behind the one that nine of ten have not passed.
@@ -154,7 +153,7 @@ class Engine:
         silent = [self.series.ids[slot] for slot in np.flatnonzero(is_silent)]
         if silent:
             self.series = self.series.select(np.flatnonzero(~is_silent))
-            self._names = None
+            self._slots.forget()
             self.progress = replace(self.progress, series=len(self.series))
             self.store.snapshot(self.series, progress=self.progress, is_all=True)
         return silent
@@ -198,7 +197,9 @@ class Engine:
             self.store.snapshot(self.series)
 
     def _take_in(self, arrivals: Arrivals) -> LiveForecast:
-        slots, new, far_off = self._slots_of(arrivals)
+        newest, begin = self.progress.newest, self.stepper.initial_state
+        places = self._slots.of(arrivals, self.series, newest=newest, begin=begin)
+        slots, far_off = places.slots, places.far_off
         codes = np.full(len(arrivals), Arrival.STRANGER, np.int8)
         codes[list(far_off)] = Arrival.FAR_OFF
         parts: list[Part] = []
@@ -225,7 +226,7 @@ class Engine:
         self.dead_letters.write(sorted(letters, key=lambda letter: letter.line))
         is_accepted = codes < Arrival.DUPLICATE
         self._taken = _Taken(
-            new,
+            places.begun,
             slots[is_accepted],
             arrivals.positions[is_accepted],
             arrivals.values[is_accepted],
@@ -246,43 +247,6 @@ class Engine:
         catch_up(series, self.stepper, np.unique(slots))
 
     # -- one turn: at most one observation of each series ----------------------------------------------------------------
-
-    def _slots_of(self, arrivals: Arrivals) -> tuple[Indices, list[str], dict[int, int]]:
-        """The slot of each observation, -1 where its series is not known and may not begin; what begins, and what is far off."""
-        ids = arrivals.ids
-        if isinstance(ids, CodedIds) and ids.names is self._names:
-            slots = self._slots_by_code[ids.codes]
-            if (slots >= 0).all():
-                return slots, [], {}
-        slots, new, far_off = self._slots_by_name(ids, arrivals.positions)
-        if isinstance(ids, CodedIds):
-            self._names = ids.names
-            self._slots_by_code = np.array([self.series.slots.get(name, -1) for name in ids.names], dtype=np.int64)
-        return slots, new, far_off
-
-    def _slots_by_name(self, ids: Sequence[str], positions: Positions) -> tuple[Indices, list[str], dict[int, int]]:
-        known = self.series.slots
-        new = [unique_id for unique_id in dict.fromkeys(ids) if unique_id not in known]
-        far_off: dict[int, int] = {}
-        if not new:
-            return np.fromiter(map(known.__getitem__, ids), dtype=np.int64, count=len(ids)), [], far_off
-        if self.config.unknown == "refuse":
-            new = []
-        elif int(positions.max()) - self.progress.newest > self._bounds.max_ahead:
-            far_off = self._find_far_off(ids, positions)
-            new = list(dict.fromkeys(name for n, name in enumerate(ids) if n not in far_off and name not in known))
-        self.series.add(new, self.stepper.initial_state(len(new)))
-        slots = np.fromiter((known.get(name, -1) for name in ids), dtype=np.int64, count=len(ids))
-        slots[list(far_off)] = -1
-        return slots, new, far_off
-
-    def _find_far_off(self, ids: Sequence[str], positions: Positions) -> dict[int, int]:
-        known, lasts = self.series.slots, self.series.positions
-
-        def last_of(unique_id: str) -> int:
-            return int(lasts[known[unique_id]]) if unique_id in known else NEVER
-
-        return find_far_off(ids, positions, last_of=last_of, newest=self.progress.newest, bounds=self._bounds)
 
     def _classify(self, slots: Indices, positions: Positions, y: Values) -> NDArray[np.int8]:
         return classify_arrivals(

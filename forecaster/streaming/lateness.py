@@ -117,12 +117,12 @@ def revision_length(frequency: Frequency) -> int:
 
 
 def find_far_off(
-    ids: Iterable[str], positions: Positions, *, last_of: Callable[[str], int], newest: int, bounds: Bounds
+    ids: Iterable[str], positions: Positions, *, last_of: Callable[[str], int], newest: int, now: int = NEVER, bounds: Bounds
 ) -> dict[int, int]:
     """Which observations would begin a series too far ahead of the newest position of any, and that position.
 
-    `last_of` says how far a series has come, `NEVER` where it has not begun. One after the other, as if each came alone: what is
-    refused is not the newest.
+    Before there is one, `now` stands for it. `last_of` says how far a series has come, `NEVER` where it has not begun. One after
+    the other, as if each came alone: what is refused is not the newest.
 
     >>> last_of = {"a": 6, "b": NEVER}.__getitem__
     >>> find_far_off("bab", np.array([17, 7, 17]), last_of=last_of, newest=6, bounds=Bounds(9, max_ahead=10, window=0))
@@ -132,8 +132,9 @@ def find_far_off(
     found = {}
     for n, (unique_id, position) in enumerate(zip(ids, positions.tolist(), strict=True)):
         last = lasts[unique_id] if unique_id in lasts else last_of(unique_id)
-        if last == NEVER and newest != NEVER and position - newest > bounds.max_ahead:
-            found[n] = newest
+        other = now if newest == NEVER else newest
+        if last == NEVER and other != NEVER and position - other > bounds.max_ahead:
+            found[n] = other
         elif last == NEVER or 0 < position - last <= bounds.max_gap + 1:
             lasts[unique_id] = position
             newest = max(newest, position)
@@ -154,8 +155,8 @@ def explain_refusal(arrival: Arrival, label: str | int, last_label: str | int, a
         return "it is not one of the stream's series; expected those alone. Mend the name, or let unknown series begin."
     if arrival is Arrival.FAR_OFF:
         return (
-            f"it would begin with {label}, {ahead:,} steps after {last_label}, the newest of any series; expected at most "
-            f"{bounds.max_ahead:,}. Mend the date, or raise streaming.max_ahead."
+            f"it would begin with {label}, {ahead:,} steps after {last_label}, the newest of any series (without one, "
+            f"tomorrow); expected at most {bounds.max_ahead:,}. Mend the date, or raise streaming.max_ahead."
         )
     return (
         f"{label} lies {ahead:,} steps after {last_label}; expected at most {bounds.max_gap:,} missing ones. "
