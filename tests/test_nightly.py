@@ -358,6 +358,7 @@ def test_a_full_disk_leaves_what_was_published_whole(forecast: Forecast, night: 
     with no_file_beyond(1_000):
         result = forecast("nightly", "nightly.yaml", "--panel", "macro", "--now", "2008-01-05", "--json")
     assert result.exit_code == 20, result.output
+    assert f"Free room under {home} and type the night again" in result.stderr
     assert published(home).equals(before)
     assert not list(home.rglob("*.part"))
     assert night(now="2008-01-05")["published"]["known_through"] == "2007-10-01 00:00:00"

@@ -86,7 +86,7 @@ def test_a_hand_over_that_fails_costs_nothing_else_and_is_tried_again(
     done = night(*LIVE, code=10)
     assert done["steps"]["hand over state/live"] == "failed"
     assert (done["steps"]["predict"], done["steps"]["prune"]) == ("done", "done")
-    assert done["published"]["run"] == "tiny"
+    assert done["published"]["run"] == second
     (home / "state" / "live" / "state.sqlite").write_bytes(sound)
     assert night(*LIVE)["live"][0]["done"] == "handed over"
 

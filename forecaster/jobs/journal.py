@@ -66,6 +66,7 @@ class Journal:
 
     def record(self, name: str, record: Record) -> Record:
         """Keep a record, on disk before anything else happens. Raises OSError."""
+        self.steps.pop(name, None)  # so that the steps stand in the order in which they ended
         self.steps[name] = record
         self.is_fresh = True
         self.write()

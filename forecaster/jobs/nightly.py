@@ -6,6 +6,7 @@ it, and a step that fails costs no step that does not need it.
 """
 
 import contextlib
+import errno
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -46,6 +47,7 @@ from forecaster.models.training import Progress
 from forecaster.operations.guards import KINDS
 from forecaster.series import Panel
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HELD = {"hold": "a delivery is held"}
 
 
@@ -244,6 +246,8 @@ class Night:
 
     def _fail(self, name: str, error: Exception, key: str = "") -> None:
         told = (str(error).splitlines() or [""])[0] or type(error).__name__
+        if isinstance(error, OSError) and error.errno in FULL:
+            told += f". Free room under {self.home.path.resolve()} and type the night again"
         self.say(f"{name} failed: {told}")
         result = {"error": told, "kind": type(error).__name__, "traceback": "".join(traceback.format_exception(error))[-4_000:]}
         try:
