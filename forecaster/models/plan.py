@@ -13,6 +13,7 @@ from forecaster.series import Panel
 POSITIONS_PER_BATCH = 4_096
 BLOCKS_TO_JUDGE = 200  # horizons, over all series
 LEAST_JUDGES = 200  # windows
+LEAST_LEFT = 4  # values of a series that gives a tail
 
 
 class TrainingConfig(BaseModel):
@@ -96,20 +97,18 @@ def plan_windows(config: TrainingConfig, panel: Panel, scaler: Scaler) -> Window
 def held_back_tail(panel: Panel, horizon: int) -> NDArray[np.int64]:
     """How many of each series' last values [B] judge the training and take no part in it.
 
-    One horizon of every series; less of those that are not twice as long, which keep half of their values and two; more, up to
-    a sixteenth of a series, where a panel of few long series would else be judged by few horizons. All series give theirs,
-    because what moves one on a day moves others too: trained on some and judged by the rest over the same days, a network is
-    praised for knowing what came.
+    One horizon of every series, but no more than an eighth; more, up to a sixteenth of a series, where a panel of few long
+    series would else be judged by few horizons. All series give theirs, because what moves one on a day moves others too:
+    trained on some and judged by the rest over the same days, a network is praised for knowing what came.
 
     >>> from forecaster.frequency import Frequency
-    >>> panel = Panel(("a", "b", "c"), np.array([0, 0, 0]), np.array([0, 900, 920, 925]), np.ones(925), Frequency("D"))
+    >>> panel = Panel(("a", "b", "c"), np.array([0, 0, 0]), np.array([0, 900, 920, 924]), np.ones(924), Frequency("D"))
     >>> held_back_tail(panel, 14)
-    array([56,  8,  0])
+    array([56,  3,  0])
     """
     blocks = -(-BLOCKS_TO_JUDGE // max(len(panel), 1))
     long = np.maximum(horizon, np.minimum(blocks * horizon, panel.lengths // 16))
-    half = np.maximum((panel.lengths - 4) // 2, 0)
-    return np.asarray(np.minimum(long, half), dtype=np.int64)
+    return np.where(panel.lengths > LEAST_LEFT, np.minimum(long, -(-panel.lengths // 8)), 0).astype(np.int64)
 
 
 def judges(tail: NDArray[np.int64], plan: WindowPlan, training: TrainingConfig) -> NDArray[np.int64]:
