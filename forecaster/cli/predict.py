@@ -28,6 +28,7 @@ def predict(
         str | None, typer.Option(help="In place of the network: champions, combination, or a baseline such as ses.")
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="One series; may be repeated.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that the network forecasts in, some series each.")] = 1,
     json: Json = False,
 ) -> None:
     """Forecast every series of the panel, as it is stored now, from its end; or every live series, from where it is.
@@ -39,7 +40,7 @@ def predict(
     with mistakes_told():
         from forecaster.errors import ConfigError
         from forecaster.jobs.home import Home
-        from forecaster.jobs.predict import chart_forecast, write_forecast
+        from forecaster.jobs.predict import Told, tell_notes
         from forecaster.jobs.predict import predict as predict_run
         from forecaster.jobs.runs import Run
         from forecaster.terminal import Talk, print_json
@@ -53,27 +54,26 @@ def predict(
             raise ConfigError("neither a run nor --live STATE was given. Name one: forecast predict RUN.")
         opened = Run.open(run, home)
         with talk.progress("forecasting") as progress:
-            panel, forecast = predict_run(
-                opened, home=home, horizon=horizon, forecaster=forecaster, only=only or (), say=talk.say, progress=progress
+            panel, forecasts = predict_run(
+                opened,
+                home=home,
+                horizon=horizon,
+                forecaster=forecaster,
+                only=only or (),
+                workers=workers,
+                say=talk.say,
+                progress=progress,
             )
-        speaker = forecaster or opened.config.model.cell
-        if chart:
-            chart_forecast(panel, forecast, chart, title=opened.facts.panel, label=speaker)
-        rows = 0
-        if out or not json:
-            rows = write_forecast(forecast, speaker, out or sys.stdout.buffer)
-        done = {
-            "run": str(opened.path),
-            "forecaster": speaker,
-            "series": len(forecast.ids),
-            "horizon": forecast.horizon,
-            "rows": rows,
-        }
-        done |= {"out": str(out) if out else None, "chart": str(chart) if chart else None, "notes": forecast.notes}
+            speaker = forecaster or opened.config.model.cell
+            told = Told(panel, forecasts, chart=chart, title=opened.facts.panel, label=speaker)
+            rows = told.write(out or (None if json else sys.stdout.buffer))
+        tell_notes(told.notes, say=talk.say)
+        done = {"run": str(opened.path), "forecaster": speaker, "series": len(panel), "horizon": told.horizon, "rows": rows}
+        done |= {"out": str(out) if out else None, "chart": str(chart) if chart else None, "notes": told.notes}
         if json:
             print_json(done)
         else:
-            talk.say(f"{rows:,} rows for {len(forecast.ids):,} series" + (f" in {out}" if out else ""))
+            talk.say(f"{rows:,} rows for {len(panel):,} series" + (f" in {out}" if out else ""))
 
 
 def _check_live(**given: object) -> None:

@@ -1,13 +1,18 @@
 """From a run to a file of forecasts."""
 
 import contextlib
+import gzip
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import orjson
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from joblib import Parallel, delayed
 
 from forecaster.baselines import BASELINES, make_baselines
 from forecaster.errors import ConfigError, DataError
@@ -35,14 +40,15 @@ def predict(
     horizon: int | None,
     forecaster: str | None,
     only: Sequence[str] = (),
+    workers: int = 1,
     say: Callable[[str], None],
     progress: Callable[[int, int, str], None],
-) -> tuple[Panel, Forecast]:
-    """The panel as it is stored now, and forecasts from its end, for all of its series or those in `only`.
+) -> tuple[Panel, Iterator[Forecast]]:
+    """The panel as it is stored now, and forecasts from its end, for all of its series or those in `only`, some at a time.
 
-    `forecaster` is the run's network, `champions` or their `combination` as an evaluation has chosen them, or a baseline, which
-    is then fitted. Raises DataError when the panel counts time in another way than the run, ConfigError for a forecaster that is
-    none, or for champions that nobody has chosen.
+    They are made when they are asked for, the network's by so many processes. `forecaster` is the run's network, `champions` or
+    their `combination` as an evaluation has chosen them, or a baseline, which is then fitted. Raises DataError when the panel
+    counts time in another way than the run, ConfigError for a forecaster that is none, or for champions that nobody has chosen.
     """
     panel = PanelStore(home.panels).load(run.facts.panel)
     network = load_recurrent(run.deployed_weights)
@@ -64,11 +70,45 @@ def predict(
             f"leads beyond {network.horizon} are forecast from the forecasts before them; "
             f"train with --horizon {horizon} for better ones"
         )
-    quantiles = run.config.quantiles
-    with torch_threads(1):  # the matrices are small, and threads that wait for each other cost more than they bring
-        forecast = speaker.predict(panel, horizon or network.horizon, quantiles=quantiles, origins=Origins.back(panel))
-    tell_notes(forecast.notes, say=say)
-    return panel, forecast
+    ask = _Question(horizon or network.horizon, run.config.quantiles)
+    if workers > 1 and speaker is network:
+        return panel, _said_beside(run.deployed_weights, panel, ask, workers=workers, progress=progress)
+    return panel, _said(speaker, panel, ask, progress=progress)
+
+
+@dataclass(frozen=True)
+class _Question:
+    horizon: int
+    quantiles: tuple[float, ...]
+
+    def put_to(self, speaker: Forecaster, panel: Panel) -> Forecast:
+        with torch_threads(1):  # the matrices are small, and threads that wait for each other cost more than they bring
+            return speaker.predict(panel, self.horizon, quantiles=self.quantiles, origins=Origins.back(panel))
+
+
+def _said(speaker: Forecaster, panel: Panel, ask: _Question, *, progress: Callable[[int, int, str], None]) -> Iterator[Forecast]:
+    """What a forecaster says of each block of a panel."""
+    for block in panel.blocks():
+        yield ask.put_to(speaker, panel.select(range(block.start, block.stop)))
+        progress(block.stop, len(panel), "")
+
+
+def _said_beside(
+    weights: Path, panel: Panel, ask: _Question, *, workers: int, progress: Callable[[int, int, str], None]
+) -> Iterator[Forecast]:
+    """What the network in a file says of each block, several at a time, each in a process; in the order of the blocks."""
+    parts = (panel.select(range(block.start, block.stop)) for block in panel.blocks())
+    made = Parallel(n_jobs=workers, return_as="generator", pre_dispatch=workers, max_nbytes=None)(
+        delayed(_said_alone)(weights, part, ask) for part in parts
+    )
+    done = 0
+    for forecast in made:
+        yield forecast
+        progress(done := done + len(forecast.ids), len(panel), "")
+
+
+def _said_alone(weights: Path, panel: Panel, ask: _Question) -> Forecast:
+    return ask.put_to(load_recurrent(weights), panel)
 
 
 def tell_notes(notes: dict[str, str], *, say: Callable[[str], None]) -> None:
@@ -79,50 +119,110 @@ def tell_notes(notes: dict[str, str], *, say: Callable[[str], None]) -> None:
         say(f"… and {len(notes) - NOTES} more series with a note")
 
 
-def write_forecast(forecast: Forecast, forecaster: str, out: Path | BinaryIO) -> int:
-    """Write the forecast as a file, whole or not at all, in the format of its suffix, or as CSV to a stream; how many rows.
+class Told:
+    """Forecasts on their way into a file: the first few into a picture as well, and what they say of their series is kept."""
 
-    Raises ConfigError for a suffix that is no format, DataError when the file cannot be written.
+    def __init__(self, panel: Panel, forecasts: Iterator[Forecast], *, chart: Path | None, title: str, label: str) -> None:
+        self.panel, self.chart, self.title, self.label = panel, chart, title, label
+        self.notes: dict[str, str] = {}
+        self.horizon = 0
+        self._forecasts = forecasts
+
+    def write(self, out: Path | BinaryIO | None) -> int:
+        """Write all of them, or make them for nothing but the picture and the notes; how many rows were written."""
+        if out is not None:
+            return write_forecasts(self._heard(), self.label, out)
+        for _ in self._heard():
+            pass
+        return 0
+
+    def _heard(self) -> Iterator[Forecast]:
+        for forecast in self._forecasts:
+            if self.chart and not self.horizon:
+                chart_forecast(self.panel, forecast, self.chart, title=self.title, label=self.label)
+            self.horizon = forecast.horizon
+            self.notes |= forecast.notes
+            yield forecast
+
+
+def write_forecasts(forecasts: Iterable[Forecast], forecaster: str, out: Path | BinaryIO) -> int:
+    """Write forecasts as a file, whole or not at all, in the format of its suffix, or as CSV to a stream; how many rows.
+
+    Each is written before the next is asked for. Raises ConfigError for a suffix that is no format, DataError when the file
+    cannot be written.
     """
-    frame = forecast.to_frame()
-    frame.insert(4, "forecaster", forecaster)
+    frames = (_table_of(forecast, forecaster) for forecast in forecasts)
     if not isinstance(out, Path):
-        frame.to_csv(out, index=False)
-        return len(frame)
+        return _write_csv(frames, out)
     suffix = next((suffix for suffix in FORMATS if out.name.endswith(suffix)), None)
     if suffix is None:
         raise ConfigError(f"--out {str(out)!r}: the name ends in none of {', '.join(FORMATS)}. Choose one of them.")
     beside = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _write(frame, beside, suffix)
+        rows = _write(frames, beside, suffix)
         beside.replace(out)
     except OSError as error:
         raise DataError(f"--out {out}: cannot be written ({error.strerror}). Name a file in a folder of yours.") from error
     finally:
         with contextlib.suppress(OSError):  # where the folder is none, there is nothing to remove
             beside.unlink()
-    return len(frame)
+    return rows
+
+
+def write_forecast(forecast: Forecast, forecaster: str, out: Path | BinaryIO) -> int:
+    """`write_forecasts` of one."""
+    return write_forecasts([forecast], forecaster, out)
+
+
+def _table_of(forecast: Forecast, forecaster: str) -> pd.DataFrame:
+    frame = forecast.to_frame()
+    frame.insert(4, "forecaster", forecaster)
+    return frame
 
 
 def chart_forecast(panel: Panel, forecast: Forecast, path: Path, *, title: str, label: str) -> Path:
     """A picture of the forecasts of the first few series; raises DataError when it cannot be written."""
-    figure = forecast_chart(panel, forecast, ids=panel.ids[:CHARTED], title=title, label=label)
+    figure = forecast_chart(panel, forecast, ids=forecast.ids[:CHARTED], title=title, label=label)
     try:
         return save_chart(figure, path)
     except OSError as error:
         raise DataError(f"--chart {path}: cannot be written ({error.strerror}). Name a file in a folder of yours.") from error
 
 
-def _write(frame: pd.DataFrame, path: Path, suffix: str) -> None:
+def _write(frames: Iterator[pd.DataFrame], path: Path, suffix: str) -> int:
+    """Write frames one below the other; how many rows."""
     if suffix == ".parquet":
-        frame.to_parquet(path, index=False)
-    elif suffix == ".ndjson":
-        columns = [_plain(frame[name]) for name in frame]
-        rows = (dict(zip(frame.columns, row, strict=True)) for row in zip(*columns, strict=True))
-        path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    else:
-        frame.to_csv(path, index=False, compression="gzip" if suffix.endswith(".gz") else None)
+        return _write_parquet(frames, path)
+    with gzip.open(path, "wb") if suffix.endswith(".gz") else path.open("wb") as file:
+        if suffix != ".ndjson":
+            return _write_csv(frames, cast(BinaryIO, file))
+        rows = 0
+        for frame in frames:
+            columns = [_plain(frame[name]) for name in frame]
+            lines = (dict(zip(frame.columns, row, strict=True)) for row in zip(*columns, strict=True))
+            file.write(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+            rows += len(frame)
+        return rows
+
+
+def _write_csv(frames: Iterator[pd.DataFrame], file: BinaryIO) -> int:
+    rows = 0
+    for number, frame in enumerate(frames):
+        frame.to_csv(file, index=False, header=number == 0)
+        rows += len(frame)
+    return rows
+
+
+def _write_parquet(frames: Iterator[pd.DataFrame], path: Path) -> int:
+    first = pa.Table.from_pandas(next(frames), preserve_index=False)
+    rows = int(first.num_rows)
+    with pq.ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        for frame in frames:
+            writer.write_table(pa.Table.from_pandas(frame, schema=first.schema, preserve_index=False))
+            rows += len(frame)
+    return rows
 
 
 def _plain(column: pd.Series) -> list[object]:
