@@ -3,10 +3,10 @@
     python benchmarks/ten_million.py make FOLDER [--series 10000] [--rows 1000]
     python benchmarks/ten_million.py measure forecast ingest FOLDER/panel.csv --name large
 
-`make` cuts pieces from M4 Hourly, ETTh1 and Beijing PM2.5 at seeded places, puts each in a unit of its own, adds 2 % of noise, and
-writes panel.csv and panel.parquet. `measure` runs any command and prints one JSON object: its CPU time, the most memory that it had
-of its own (`anonymous_mb`, which nothing but the end of the process gives back) and with the pages of files that it looked at
-(`resident_mb`, which the system takes back when others need memory). Processes that it starts count for their CPU time alone.
+`make` cuts pieces from M4 Hourly, ETTh1 and Beijing PM2.5 at seeded places, puts each in a unit of its own, adds 2 % of noise,
+and writes panel.csv and panel.parquet. `measure` runs any command and prints one JSON object: its CPU time, the most memory that
+it had of its own (`anonymous_mb`, which nothing but the end of the process gives back) and with the pages of files that it looked
+at (`resident_mb`, which the system takes back when others need memory). Processes that it starts count for their CPU time alone.
 """
 
 import argparse
