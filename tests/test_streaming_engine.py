@@ -186,8 +186,8 @@ def test_a_first_date_of_all_is_held_against_the_present_and_later_ones_against_
     assert (summary.counts["far_off"], summary.counts["unknown"]) == (2, 2)
     first, second = dead_letters(tmp_path)
     assert (first["line"], second["line"]) == (1, 3)
-    assert "series 'a': it would begin with 2187-05-01 00:00" in first["reason"]
-    assert "steps after 2017-05-01 00:00" in second["reason"]
+    assert "series 'a': it would begin with 2187-05-01T00:00:00" in first["reason"]
+    assert "steps after 2017-05-01T00:00:00" in second["reason"]
     assert series["b"][0] == series["a"][0] + 1
 
 

@@ -79,7 +79,9 @@ class Recurrent:
 
     def forecast(self, state: State, position: Positions) -> Values:
         """Quantiles [B, L, Q] of the positions after `position`; NaN for series that have not begun."""
-        return self._forecast(state, self.inputs.leads_at(position, horizon=self.horizon, base_season=self.scaler.base.length))
+        leads = self.inputs.leads_at(position, horizon=self.horizon, base_season=self.scaler.base.length)
+        apart = np.empty((len(self.quantiles), len(state), self.horizon))  # as it is computed, and as columns of files want it
+        return self._forecast(state, leads, into=apart.transpose(1, 2, 0))
 
     # -- the door for batches ------------------------------------------------------------------------------------------------
 
@@ -239,9 +241,9 @@ class Recurrent:
         young = np.flatnonzero(scaled[:, AGE] == 0)
         into[young, self.memory] = 0
 
-    def _forecast(self, state: State, leads: Float32) -> Values:
+    def _forecast(self, state: State, leads: Float32, *, into: Values | None = None) -> Values:
         """Quantiles [R, L, Q] from states [R, S], with what is known of the leads [R, L, C]."""
-        values = np.empty((len(state), self.horizon, len(self.quantiles)))
+        values = np.empty((len(state), self.horizon, len(self.quantiles))) if into is None else into
         with alone(len(state)):
             for rows, size, speak in self._speeches.cut(len(state)):
                 self._forecast_tile(state[rows], leads[rows], size=size, speak=speak, into=values[rows])
