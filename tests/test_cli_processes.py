@@ -104,7 +104,7 @@ def test_a_stream_refuses_the_state_of_another_run(home: Path, forecast: Forecas
     assert forecast("stream", "tiny", "--state", "live", feed="").exit_code == 0
     result = forecast("stream", "other", "--state", "live", feed="")
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1].startswith("StateError  state in live was written by model")
+    assert result.stderr.splitlines()[-1].startswith("StateError  state in live belongs to run 'tiny', this stream runs 'other'")
 
 
 def test_a_reader_that_leaves_ends_a_command_quietly(home: Path) -> None:
