@@ -133,6 +133,22 @@ def test_a_state_whose_history_nobody_holds_is_not_handed_over(forecast: Forecas
     assert forecast("ingest", "later.csv", "--name", "macro").exit_code == 0
 
 
+def test_a_state_goes_back_to_who_has_been_away_for_long_where_history_knows_what_came(forecast: Forecast, home: Path) -> None:
+    """What the former one left is older than the window reaches; the panel has what lies between."""
+    lines, narrow = (home / "later.csv").read_bytes().splitlines(keepends=True), ("--set", "revision_window=1")
+    (home / "early.csv").write_bytes(b"".join(lines[:2] + lines[9:10] + lines[17:18]))  # one value of each series
+    streamed(forecast, "--in", "early.csv", "--out", "live.ndjson", *narrow)
+    assert told(forecast, "state", "handover", STATE, "tiny", "--forecaster", "ses")["cut"] == []
+    streamed(forecast, "--in", "later.csv", "--out", "more.ndjson", "--forecaster", "ses", *narrow)
+    assert "have moved on too far" in refused(forecast, "state", "handback", STATE)
+    assert forecast("ingest", "later.csv", "--name", "macro").exit_code == 0
+    assert told(forecast, "state", "handback", STATE)["cut"] == []
+    assert forecast("predict", "--live", STATE, "--out", "back.csv").exit_code == 0
+    assert forecast("predict", "tiny", "--out", "batch.csv").exit_code == 0
+    back, batch = (pd.read_csv(home / name).sort_values(["unique_id", "lead"]) for name in ("back.csv", "batch.csv"))
+    assert back["q0.5"].tolist() == batch["q0.5"].tolist()
+
+
 def test_a_damaged_state_is_rebuilt_from_the_panel(forecast: Forecast, home: Path) -> None:
     streamed(forecast, "--in", "later.csv", "--out", "live.ndjson")
     shard = next((home / STATE).glob("shard-*"))

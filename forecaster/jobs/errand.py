@@ -23,6 +23,7 @@ from forecaster.jobs.takeover import FEW, ROUNDS
 from forecaster.streaming.directory import InUseError, copy_state, holder_of, identity_of, is_alive, lock_directory, peek, told_of
 from forecaster.streaming.engine import Engine
 from forecaster.streaming.heir import Heir, SavedSeries
+from forecaster.streaming.lateness import NEVER
 from forecaster.streaming.live import LiveSeries
 from forecaster.streaming.settings import StreamingConfig
 from forecaster.streaming.state import StateStore
@@ -89,14 +90,17 @@ class Errand:
     say: Say
 
     def heir(self, home: Home) -> Heir:
-        """The speaker's series, from what it left when it last had the state, and from history."""
+        """The speaker's series, from what it left when it last had the state, or from history where that knows more."""
         stepper, window = self.speaker.stepper, self.config.window(self.speaker.frequency)
         heir = Heir(stepper, LiveSeries(stepper.state_size, window=window))
-        before = self.state / BEFORE
+        panel, before = PanelStore(home.panels).load(self.speaker.run.facts.panel), self.state / BEFORE
         if before.exists() and peek(before)["identity"] == self.identity:
             with StateStore.look(before, **self.speaker.identity(self.config)) as store:
-                heir = Heir(stepper, Engine(stepper, self.speaker.frequency, store, self.config).series)
-        added = heir.warm(PanelStore(home.panels).load(self.speaker.run.facts.panel), build=self.speaker.warm)
+                left = Engine(stepper, self.speaker.frequency, store, self.config).series
+            ends = dict(zip(panel.ids, panel.ends.tolist(), strict=True))
+            is_ahead = [left.positions[slot] >= ends.get(unique_id, NEVER) for slot, unique_id in enumerate(left.ids)]
+            heir = Heir(stepper, left.select(np.flatnonzero(is_ahead)))
+        added = heir.warm(panel, build=self.speaker.warm)
         self.say(f"{self.speaker.label}: {added:,} series made from history, beside the state")
         return heir
 
