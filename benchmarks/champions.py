@@ -25,12 +25,13 @@ import pandas as pd
 from forecaster.baselines import BaselinesConfig, make_baselines
 from forecaster.evaluation.actuals import actuals_matrix
 from forecaster.evaluation.backtest import Backtest, backtest, rolling_origins, scale_season_length
-from forecaster.evaluation.champions import Champions, choose_champions, inverse_weights, trusted_champions
+from forecaster.evaluation.champions import Champions, choose_champions, inverse_weights
 from forecaster.evaluation.leaderboard import Leaderboard, rank
 from forecaster.evaluation.losses import paired_losses
 from forecaster.evaluation.metrics import SCORE_QUANTILES
 from forecaster.evaluation.scores import score
 from forecaster.evaluation.shrinkage import expected_losses
+from forecaster.evaluation.trust import trusted_champions
 from forecaster.frequency import Frequency
 from forecaster.jobs.home import Home
 from forecaster.jobs.runs import Run

@@ -10,11 +10,11 @@ from test_evaluation_walk import Smoothing, assert_same_frames, ragged
 from forecaster.evaluation.actuals import actuals_matrix
 from forecaster.evaluation.answers import given, predicted, refitted, score_answers, stepped
 from forecaster.evaluation.backtest import backtest, check_no_look_ahead, rolling_origins
-from forecaster.evaluation.champions import check_choice, trusted_champions
 from forecaster.evaluation.leaderboard import rank
 from forecaster.evaluation.losses import Losses, paired_losses
 from forecaster.evaluation.metrics import METRICS, SCORE_QUANTILES
 from forecaster.evaluation.scores import score, scores_by_lead, scores_by_origin_time, scores_by_series
+from forecaster.evaluation.trust import check_choice, trusted_champions
 from forecaster.evaluation.walk import origin_blocks
 from forecaster.forecast import Forecast
 from forecaster.series import Origins, Panel

@@ -14,8 +14,9 @@ import pandas as pd
 
 from forecaster.baselines import BASELINES, make_baselines
 from forecaster.errors import ConfigError, DataError, StateError
-from forecaster.evaluation.champions import Champions, ChampionTable, ChoiceCheck, trusted_champions
+from forecaster.evaluation.champions import Champions, ChampionTable
 from forecaster.evaluation.losses import Losses
+from forecaster.evaluation.trust import ChoiceCheck, trusted_champions
 from forecaster.forecast import Forecaster
 from forecaster.jobs.runs import Run
 from forecaster.jobs.whole import write_whole
