@@ -132,7 +132,7 @@ class Chooser(Protocol):
         """How many rows each voice speaks for, and how many have lost their first one, by the reason."""
 
     def told(self, state: State) -> list[str]:
-        """A sentence for each row whose first voice does not speak; nothing for the others."""
+        """A sentence for each row whose first voice has lost its standing, and who speaks; nothing for the others."""
 
 
 def warm_state(stepper: Stepper, panel: Panel) -> State:

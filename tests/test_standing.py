@@ -91,7 +91,7 @@ def test_of_a_thousand_champions_whose_intervals_hold_what_they_promise_none_fal
 
 def test_of_a_thousand_that_are_just_tolerable_no_more_fall_back_than_is_stated():
     tolerable = 1.0364333894937898  # three of ten lie outside: scipy.stats.norm.ppf(0.85)
-    made = champions(Steady("first", half=tolerable), Steady("second", half=4.0), 1_000)
+    made = champions(Steady("first", half=tolerable), Steady("second", half=TENTH), 1_000)
     voices, _ = lived(made, normal(400, 1_000, seed=1))
     judged = 400 + 400 // made.judge.leads[1]  # by each series, at both leads
     assert 0 < (voices != CHAMPION).any(axis=0).sum() <= 1_000 * judged / ALARM
@@ -115,7 +115,7 @@ def test_a_champion_that_drifts_off_falls_back_to_its_runner_up_and_comes_back()
     assert (voices[130:200] == RUNNER_UP).all()  # every value misses: log(10,000) / log(5 / 3) of them are enough
     assert (voices[-1] == CHAMPION).all()
     back = (voices[200:] == CHAMPION).argmax(axis=0)  # the farther lead is judged at every fourth position
-    assert 20 < np.median(back) < 200
+    assert 4 <= np.median(back) < 200  # as soon as the runner-up has lost more
     at = np.full(50, 500)
     np.testing.assert_array_equal(made.forecast(state, at), Steady("first").forecast(state, at))
 
@@ -136,23 +136,56 @@ def test_while_it_is_off_the_runner_up_speaks_to_the_bit_and_the_reason_is_told(
         "stale": 0,
         "off_coverage": 2,
         "beaten": 0,
+        "speaks_on": 0,
     }
 
 
 def test_where_the_runner_up_is_off_as_well_the_stand_in_speaks():
-    made = champions(Steady("first"), Steady("second", centre=0.1), 2)
+    made = champions(Steady("first"), Steady("second", centre=0.1), 2, stand_in=Steady("naive", centre=7.0, half=9.0))
     y = normal(40, 2, seed=5)
     y[5:] += 9.0
     voices, state = lived(made, y)
     assert (voices[-1] == STAND_IN).all()
-    np.testing.assert_array_equal(made.forecast(state, np.full(2, 40))[:, :, 1], -7.0)
+    np.testing.assert_array_equal(made.forecast(state, np.full(2, 40))[:, :, 1], 7.0)
     assert made.told(state) == ["first is off its coverage; the stand-in speaks for it"] * 2
 
 
 def test_where_the_stand_in_is_off_as_well_the_champion_speaks_on():
-    made = champions(Steady("first"), Steady("second", centre=0.1), 2, stand_in=Steady("naive", centre=-7.0))
+    made = champions(Steady("first"), Steady("second", centre=-0.1), 2, stand_in=Steady("naive", centre=1.0))
     voices, _ = lived(made, np.full((60, 2), 9.0))
     assert (voices[20:] == CHAMPION).all()
+
+
+def test_who_covers_but_loses_more_does_not_speak_and_the_champion_is_told_as_off():
+    wide = Steady("naive", centre=-20.0, half=40.0)
+    made = champions(Steady("first"), Steady("second", centre=-9.0, half=30.0), 2, stand_in=wide)
+    y = normal(80, 2, seed=5)
+    y[5:, 0] += 9.0
+    voices, state = lived(made, y)
+    assert (voices == CHAMPION).all()
+    assert made.judge.is_off(state[:, made._numbers], CHAMPION).tolist() == [True, False]
+    assert not made.judge.is_off(state[:, made._numbers], STAND_IN).any()
+    assert made.told(state) == ["first is off its coverage; nobody is shown to do better, so it speaks on", ""]
+    assert made.speaking(state)["speaks_on"] == made.speaking(state)["off_coverage"] == 1
+    np.testing.assert_array_equal(made.forecast(state, np.full(2, 80)), Steady("first").forecast(state, np.full(2, 80)))
+
+
+def test_who_has_lost_more_is_a_discounted_sum_over_the_values_that_both_forecast():
+    judge = Judge(1, (0.1, 0.5, 0.9))
+    numbers, said, y = judge.first_numbers(np.zeros(1)), normal(40, 6, seed=13), normal(40, 1, seed=14)[:, 0]
+    said, y[7], expected = np.sort(said.reshape(40, 2, 3)), np.nan, 0.0
+    said[11, 1] = np.nan
+    assert not judge.is_no_worse(numbers, RUNNER_UP).any()  # nothing was judged yet
+    for t in range(40):
+        for voice in (CHAMPION, RUNNER_UP):
+            judge.keep(numbers, np.array([0]), said[None, t, None, voice], np.array([t]), voice=voice)
+        judge.score(numbers, y[[t]], np.array([t + 1]))
+        error = np.float32(y[t]) - said[t].astype(np.float32)
+        lost = 2 * np.maximum(np.array(QUANTILES) * error, (np.array(QUANTILES) - 1) * error).sum(axis=1)
+        if np.isfinite(lost).all():
+            expected = 0.9 * expected + lost[1] - lost[0]
+        assert judge.is_no_worse(numbers, RUNNER_UP).tolist() == [expected <= 0]
+        assert not judge.is_no_worse(numbers, STAND_IN).any()  # it has said nothing
 
 
 def test_a_champion_that_loses_to_its_runner_up_ever_since_hands_over():
@@ -168,13 +201,15 @@ def test_too_wide_intervals_are_no_reason_to_fall_back():
 
 
 def test_after_a_long_silence_a_champion_is_stale_until_it_was_judged_again():
-    made = champions(Steady("first"), Steady("second", half=2.0), 5)
+    made = champions(Steady("first"), Steady("second", centre=9.0), 5, stand_in=Steady("naive", half=1.28))
     lifetime = made.judge.lifetime
     y = normal(4 * lifetime, 5, seed=7)
     y[40 : 40 + 2 * lifetime] = np.nan
     voices, _ = lived(made, y)
     assert (voices[: 40 + lifetime - 1] == CHAMPION).all()
-    assert (voices[40 + lifetime + 1 : 40 + 2 * lifetime] == STAND_IN).all()
+    silent = voices[40 + lifetime + 1 : 40 + 2 * lifetime]
+    assert (silent == silent[0]).all()  # by what both had lost before the silence
+    assert set(silent[0]) == {CHAMPION, STAND_IN}
     back = np.flatnonzero((voices[40 + 2 * lifetime :] == CHAMPION).all(axis=1))[0]
     assert 2 <= back <= 20
     assert (voices[40 + 2 * lifetime + back :] == CHAMPION).all()
@@ -183,7 +218,7 @@ def test_after_a_long_silence_a_champion_is_stale_until_it_was_judged_again():
 def test_a_silence_is_told_as_stale():
     made = champions(Steady("first"), Steady("second"), 1)
     _, state = lived(made, np.full((made.judge.lifetime + 1, 1), np.nan))
-    assert made.told(state) == ["first is stale; the stand-in speaks for it"]
+    assert made.told(state) == ["first is stale; nobody is shown to do better, so it speaks on"]
     assert made.speaking(state)["stale"] == 1
 
 
@@ -193,7 +228,7 @@ def test_without_a_stand_in_the_champion_speaks_on():
     made = ChampionStepper(whole.table, {"first": first, "second": second})
     voices, state = lived(made, np.full((40, 1), 9.0))
     assert voices[-1].tolist() == [CHAMPION]
-    assert made.told(state) == [""]
+    assert made.told(state) == ["first is off its coverage; nobody is shown to do better, so it speaks on"]
 
 
 def test_a_champion_without_numbers_leaves_the_word_to_a_sound_runner_up():
@@ -206,10 +241,10 @@ def test_a_champion_without_numbers_leaves_the_word_to_a_sound_runner_up():
 
 def test_an_only_forecaster_falls_back_to_the_stand_in():
     table = ChampionTable(("s0000",), ("first",), np.ones((1, 1)), np.ones((1, 1)), np.array([9]), np.array([0]))
-    made = ChampionStepper(table, {"first": Member(Steady("first"))}, Member(Steady("naive", centre=-7.0, half=20.0)))
+    made = ChampionStepper(table, {"first": Member(Steady("first"))}, Member(Steady("naive", centre=7.0, half=9.0)))
     voices, state = lived(made, np.full((40, 1), 9.0))
     assert voices[-1].tolist() == [STAND_IN]
-    assert made.forecast(state, np.array([40]))[0, 0, 1] == -7.0
+    assert made.forecast(state, np.array([40]))[0, 0, 1] == 7.0
 
 
 def test_where_no_interval_was_asked_for_coverage_is_not_judged():
@@ -273,7 +308,7 @@ def test_a_later_value_changes_no_earlier_verdict_or_forecast(changed):
 
 
 def test_nothing_is_judged_before_the_end_of_the_evidence():
-    made = champions(Steady("first"), Steady("second"), 4, through=200)
+    made = champions(Steady("first"), Steady("second"), 4, through=200, stand_in=Steady("naive", centre=7.0, half=9.0))
     voices, state = lived(made, np.full((200, 4), 9.0))
     assert (voices == CHAMPION).all()
     after, _ = lived(made, np.full((40, 4), 9.0), state, first=201)

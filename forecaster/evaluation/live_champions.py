@@ -1,9 +1,10 @@
 """Champions that live: each series carries the state of whoever speaks for it, behind the same door as all others.
 
 The state of a series is the numbers of its champion and its runner-up, what they are judged by (`standing.py`), room for the
-state of each, and the state of a stand-in. A champion that is off its coverage, stale, beaten, or has no finite forecast falls
-back to the runner-up where that is sound, else to the stand-in unless that is off its coverage as well, and comes back. Rows are
-grouped by forecaster and each group is stepped by its own member, so every forecast is, to the bit, what that member says alone.
+state of each, and the state of a stand-in. A champion that is off its coverage, stale or beaten falls back to the runner-up, else
+to the stand-in, if that covers and has lately lost no more than the champion; where neither does, the champion speaks on, and is
+told as what it is. One without a finite forecast leaves the word to whoever is next. Rows are grouped by forecaster and each
+group is stepped by its own member, so every forecast is, to the bit, what that member says alone.
 """
 
 import hashlib
@@ -22,10 +23,11 @@ from forecaster.forecast import State, Stepper, warm_state
 from forecaster.frequency import Positions
 from forecaster.series import Panel, Values
 
-RULES = 2  # raise it when the layout changes: state stepped by other rules must be refused
+RULES = 3  # raise it when the layout changes: state stepped by other rules must be refused
 CHAMPION, RUNNER_UP, STAND_IN = 0, 1, 2  # who speaks for a series
 VOICES = ("champion", "runner_up", "stand_in")
 REASONS = {"stale": "stale", "off_coverage": "off its coverage", "beaten": "beaten by its runner-up"}
+STANDS = -1  # the number of no reason
 NOBODY = -1  # the number of a runner-up that there is none of
 
 
@@ -130,7 +132,7 @@ class ChampionStepper:
         values = np.full((len(state), self.horizon, len(self.quantiles)), np.nan)
         voices = self.voices(state)
         self._answer(values, np.flatnonzero(voices == CHAMPION), state, position, voice=CHAMPION)
-        is_next = (voices == CHAMPION) & self._is_sound(state, RUNNER_UP) & _is_open(values)
+        is_next = (voices == CHAMPION) & self._is_there(state, RUNNER_UP) & _is_open(values)
         self._answer(values, np.flatnonzero((voices == RUNNER_UP) | is_next), state, position, voice=RUNNER_UP)
         rest = np.flatnonzero(_is_open(values))
         if self.stand_in and len(rest):
@@ -170,10 +172,9 @@ class ChampionStepper:
 
     def voices(self, state: State) -> Index:
         """Who speaks for each row [B]: CHAMPION, RUNNER_UP or STAND_IN."""
-        has_second = self._is_sound(state, RUNNER_UP)
-        is_first = self._is_sound(state, CHAMPION) & ~(self.judge.is_beaten(state[:, self._numbers]) & has_second)
-        has_third = ~self.judge.is_off(state[:, self._numbers], STAND_IN) & (self.stand_in is not None)
-        return np.where(is_first, CHAMPION, np.where(has_second, RUNNER_UP, np.where(has_third, STAND_IN, CHAMPION)))
+        has_second, has_third = self._may_replace(state, RUNNER_UP), self._may_replace(state, STAND_IN)
+        instead = np.where(has_second, RUNNER_UP, np.where(has_third, STAND_IN, CHAMPION))
+        return np.where(self._reasons(state) == STANDS, CHAMPION, instead)
 
     def speakers(self, state: State) -> list[str]:
         """The member that speaks for each row, by name; nothing where it is the stand-in."""
@@ -181,30 +182,39 @@ class ChampionStepper:
         return ["" if voice == STAND_IN else self.names[own[voice]] for voice, own in zip(voices, numbers, strict=True)]
 
     def speaking(self, state: State) -> dict[str, int]:
-        """For how many rows each voice speaks, and why, by reason, the champion does not."""
+        """For how many rows each voice speaks, how many champions have lost their standing, by reason, and how many speak on."""
         voices, reasons = self.voices(state), self._reasons(state)
         told = {name: int((voices == voice).sum()) for voice, name in enumerate(VOICES)}
-        return told | {reason: int((reasons[voices != CHAMPION] == n).sum()) for n, reason in enumerate(REASONS)}
+        told |= {reason: int((reasons == n).sum()) for n, reason in enumerate(REASONS)}
+        return told | {"speaks_on": int(((voices == CHAMPION) & (reasons != STANDS)).sum())}
 
     def told(self, state: State) -> list[str]:
-        """Of each row why its champion does not speak, and who does instead; nothing where it does."""
+        """Of each row why its champion has lost its standing, and who speaks; nothing where it stands."""
         lines, why = [], tuple(REASONS.values())
         for first, speaker, reason in zip(self.choice(state), self.speakers(state), self._reasons(state), strict=True):
             champion = self.names[first]
-            lines.append("" if speaker == champion else f"{champion} is {why[reason]}; {speaker or 'the stand-in'} speaks for it")
+            who = "nobody is shown to do better, so it speaks on"
+            if speaker != champion:
+                who = f"{speaker or 'the stand-in'} speaks for it"
+            lines.append("" if reason == STANDS else f"{champion} is {why[reason]}; {who}")
         return lines
 
     # -- inside --------------------------------------------------------------------------------------------------------------
 
-    def _is_sound(self, state: State, voice: int) -> Flags:
-        """Of which rows [B] a voice is there, neither stale nor off its coverage."""
-        numbers = state[:, self._numbers]
-        return np.asarray((state[:, voice] >= 0) & ~self.judge.is_stale(numbers) & ~self.judge.is_off(numbers, voice))
+    def _is_there(self, state: State, voice: int) -> Flags:
+        """Of which rows [B] a voice is there, and not off its coverage."""
+        has_one = state[:, RUNNER_UP] >= 0 if voice == RUNNER_UP else np.full(len(state), self.stand_in is not None)
+        return np.asarray(has_one & ~self.judge.is_off(state[:, self._numbers], voice))
+
+    def _may_replace(self, state: State, voice: int) -> Flags:
+        """Of which rows [B] a voice covers, and has lately lost no more than the champion."""
+        return self._is_there(state, voice) & self.judge.is_no_worse(state[:, self._numbers], voice)
 
     def _reasons(self, state: State) -> Index:
-        """What there is against each champion [B], as a place in REASONS."""
+        """What there is against each champion [B], as a place in REASONS; STANDS where there is nothing."""
         numbers = state[:, self._numbers]
-        return np.where(self.judge.is_stale(numbers), 0, np.where(self.judge.is_off(numbers, CHAMPION), 1, 2))
+        against = (self.judge.is_stale(numbers), self.judge.is_off(numbers, CHAMPION), self.judge.is_beaten(numbers))
+        return np.select(against, range(len(REASONS)), STANDS)
 
     def _keep(self, state: State, position: Positions) -> None:
         """Keep, in place, forecasts of both voices made after these positions where they are to be judged."""

@@ -1,7 +1,8 @@
 """Whether a champion still deserves to speak: judged live, by what came of its forecasts, in a few numbers a series.
 
 Of each of three voices, the champion, its runner-up and the stand-in, a forecast waits at one or two leads until its value has
-come; nothing is judged before. Three things are watched.
+come; nothing is judged before. Three things are watched that may cost a champion its standing, and a fourth says who may speak
+for it: a loss is known to be lower only where it was, so to be wrong is not enough to be replaced.
 
 Coverage. `miss` is whether a value lay outside the interval that should hold 80 of 100. Under the null a miss has at most the
 tolerated probability p0 (30 in 100), whatever came before. Then M <- (1 + M) (q1 / p0 if it missed, else (1 - q1) / (1 - p0))
@@ -18,6 +19,10 @@ evidence overrules it.
 Age. A choice rests on evidence from the last `lifetime` positions, four horizons, or it is stale: each position makes the
 evidence a position older, and each judged forecast an eighth of a lifetime younger. So a series that goes on is never stale, and
 one that was silent for a lifetime is, until it has been judged again.
+
+Losses. Of each other voice a sum is kept of (its loss - the champion's) in the same values, quantile losses again, each newer one
+counting 1 and all older ones 0.9 of before: an average over about ten. Only who covers, and whose sum is not above 0 at any
+judged lead, speaks for a champion that has lost its standing.
 
 Source: Shin, Ramdas, Rinaldo 2023, doi:10.51387/23-NEJSDS51 (e-detectors); Waudby-Smith, Ramdas 2024, doi:10.1093/jrsssb/qkad009
 (betting on bounded means). Axes: B series, R rows, L leads, Q quantiles, K judged leads.
@@ -36,14 +41,23 @@ Numbers = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 Rows = NDArray[np.int64]
 
-RULES = 1  # raise it when what is judged, or how, changes: state stepped by other rules must be refused
+RULES = 2  # raise it when what is judged, or how, changes: state stepped by other rules must be refused
 VOICES = 3  # the champion, its runner-up and the stand-in
 AGE, IS_STALE, RIVALRY, IS_BEATEN, SHARED = 0, 1, 2, 3, 4  # numbers of a series; age is below 0 up to the end of the evidence
-LOW, MIDDLE, HIGH, DOUBT, IS_OFF, OWN = 0, 1, 2, 3, 4, 5  # numbers of each voice and judged lead
+LOW, MIDDLE, HIGH, DOUBT, IS_OFF, BEHIND, OWN = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+)  # numbers of each voice and judged lead; the last is a loss beyond the champion's
 ALARM, TRUST = np.float32(10_000), np.float32(100)  # what M must come to, to fall back and to come back
 NOMINAL, TOLERANCE, BEYOND = 0.8, 1.5, 0.2  # coverage that is judged, misses tolerated for each nominal one, and then watched for
 HORIZONS, RENEWALS = 4, 8  # of a lifetime; judged forecasts that renew it
 OFTEN = 20  # horizons shorter than this are judged at every position
+KEPT = np.float32(0.9)  # of an older difference of losses at each newer one
 ONE, HALF = np.float32(1), np.float32(0.5)
 
 
@@ -95,7 +109,7 @@ class Judge:
         numbers[:, AGE] = ages
         for voice in range(VOICES):
             for place in range(len(self.leads)):
-                self._of(numbers, voice, place)[:, [LOW, MIDDLE, HIGH]] = np.nan
+                self._of(numbers, voice, place)[:, [LOW, MIDDLE, HIGH, BEHIND]] = np.nan
         return numbers
 
     # -- judging -------------------------------------------------------------------------------------------------------------
@@ -111,6 +125,8 @@ class Judge:
             losses = [self._judge(numbers, came, value[came], voice=voice, place=place) for voice in range(VOICES)]
             judged = came[np.isfinite(losses).any(axis=0)]
             numbers[judged, AGE] = np.maximum(numbers[judged, AGE] - np.float32(self.lifetime / RENEWALS), np.float32(0))
+            for voice in range(1, VOICES):
+                self._weigh(numbers, came, losses[voice] - losses[0], voice=voice, place=place)
             if place == len(self.leads) - 1:
                 self._compare(numbers, came, losses[0], losses[1])
             for voice in range(VOICES):
@@ -160,6 +176,13 @@ class Judge:
         ratio = ONE + HALF * np.where(is_beaten, -difference, difference)
         numbers[rows, RIVALRY], numbers[rows, IS_BEATEN] = _watched(numbers[rows, RIVALRY], ratio, is_beaten)
 
+    def _weigh(self, numbers: Numbers, rows: Rows, behind: Numbers, *, voice: int, place: int) -> None:
+        """Take by how much a voice lost more than the champion [R] in the same values into its discounted sum."""
+        both = np.isfinite(behind)
+        own, rows, behind = self._of(numbers, voice, place), rows[both], behind[both]
+        before = own[rows, BEHIND]
+        own[rows, BEHIND] = np.where(np.isfinite(before), KEPT * before, np.float32(0)) + behind
+
     # -- the verdict ---------------------------------------------------------------------------------------------------------
 
     def is_stale(self, numbers: Numbers) -> Flags:
@@ -169,6 +192,10 @@ class Judge:
     def is_off(self, numbers: Numbers, voice: int) -> Flags:
         """Whose intervals, of one voice, hold less than is tolerated, at any judged lead [B]."""
         return np.asarray(np.any([self._of(numbers, voice, k)[:, IS_OFF] > 0 for k in range(len(self.leads))], axis=0))
+
+    def is_no_worse(self, numbers: Numbers, voice: int) -> Flags:
+        """Of whom a voice has lately lost no more than the champion in the same values, at each judged lead [B]."""
+        return np.asarray(np.all([self._of(numbers, voice, k)[:, BEHIND] <= 0 for k in range(len(self.leads))], axis=0))
 
     def is_beaten(self, numbers: Numbers) -> Flags:
         """Whose champion has been shown to lose more than its runner-up since it was chosen [B]."""

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
 from forecaster.baselines import make_baselines
 from forecaster.evaluation.champions import Champions
-from forecaster.evaluation.live_champions import CHAMPION, ChampionStepper
+from forecaster.evaluation.live_champions import ChampionStepper
 from forecaster.jobs.champions import CHAMPIONS
 from forecaster.jobs.home import Home
 from forecaster.jobs.runs import Run
@@ -23,7 +21,7 @@ Progress = Callable[[int, int, str], None]
 def heeded(
     champions: Champions, run: Run, home: Home, panel: Panel, network: Recurrent, *, say: Say, progress: Progress | None = None
 ) -> Champions:
-    """The champions, falling back where the values since their choice speak against them.
+    """The champions, falling back where the values since their choice speak against them, and a note where they do.
 
     They are judged by forecasts of the fits that the run keeps from its training, none of which had seen what it is judged by.
     A network that asks for covariates cannot be stepped through the values; then nothing is judged, and `say` is told.
@@ -40,11 +38,11 @@ def heeded(
     part = panel.select(grown)
     with torch_threads(1):
         state = live.warm(part)
-    has_fallen = np.flatnonzero(live.voices(state) != CHAMPION)
     speakers, told = live.speakers(state), live.told(state)
-    instead = {part.ids[row]: (speakers[row] or STAND_IN, told[row]) for row in has_fallen}
+    doubted = [row for row, why in enumerate(told) if why]  # whose champion speaks on is told as well
+    instead = {part.ids[row]: (speakers[row] or STAND_IN, told[row]) for row in doubted}
     forecasters = dict(champions.forecasters)
-    left: list[int] = [int(row) for row in has_fallen if not speakers[row]]
+    left = [row for row in doubted if not speakers[row]]
     if left and STAND_IN not in forecasters:
         config = run.config.baselines.model_copy(update={"names": (STAND_IN,)})
         forecasters[STAND_IN] = make_baselines(config, progress=progress, cache=home.fits)[0].fit(part.select(left))
