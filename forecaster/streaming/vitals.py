@@ -74,14 +74,22 @@ class Vitals:
 class Pulse:
     """Takes a look at an engine now and then: call `beat` after each micro-batch.
 
-    `tell` is called at most every `seconds` seconds, and is free to print, log or count.
+    `tell` is called at most every `seconds` seconds of the `clock`, and is free to print, log or count.
     """
 
-    def __init__(self, tell: Callable[[Vitals], None], *, seconds: float = 1.0, coverage: Coverage | None = None) -> None:
+    def __init__(
+        self,
+        tell: Callable[[Vitals], None],
+        *,
+        seconds: float = 1.0,
+        coverage: Coverage | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._tell = tell
         self._seconds = seconds
         self.coverage = coverage
-        self._told = time.monotonic()
+        self._clock = clock
+        self._told = clock()
         self._seen: deque[tuple[float, int]] = deque([(self._told, 0)])
         self._arrived = 0
         self._commit_seconds = 0.0
@@ -94,7 +102,7 @@ class Pulse:
 
     def idle(self, engine: Engine) -> None:
         """Time goes by, perhaps with nothing to take in: a feed that fell silent must show as one."""
-        now = time.monotonic()
+        now = self._clock()
         if now - self._told < self._seconds:
             return
         self._told = now
