@@ -173,6 +173,8 @@ def _read_parquet(file: str, content: Content, at_once: int) -> Iterator[RawTabl
                 columns = dict(zip(table.column_names, table.columns, strict=True))
                 yield RawTable(file, columns, np.arange(first, first + batch.num_rows))
                 first += batch.num_rows
+    except pa.ArrowMemoryError:
+        raise  # the file is sound
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file} is a damaged Parquet file: {_one_line(error)}. Fetch or write it again.") from error
 
