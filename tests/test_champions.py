@@ -163,6 +163,14 @@ def test_a_table_that_is_none_is_refused():
         ChampionTable.from_frame(frame[frame.columns[:7]])
     with pytest.raises(DataError, match=r"has no row"):
         ChampionTable.from_frame(frame.iloc[:0])
+    first = str(frame["unique_id"].iloc[0])
+    with pytest.raises(DataError, match=rf"series '{first}' has two rows; expected a row each.*Choose them again"):
+        ChampionTable.from_frame(pd.concat([frame, frame.iloc[:1]]))
+    for number in (np.nan, np.inf, -1.0):
+        changed = frame.copy()
+        changed.loc[0, "loss_of_b"] = number
+        with pytest.raises(DataError, match=rf"series '{first}' has a loss or weight that is no number of 0 or more"):
+            ChampionTable.from_frame(changed)
 
 
 # -- the forecaster --------------------------------------------------------------------------------------------------------

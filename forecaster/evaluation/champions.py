@@ -89,6 +89,14 @@ class ChampionTable:
         losses, weights = (frame[[start + name for name in names]].to_numpy(dtype=np.float64) for start in (LOSS, WEIGHT))
         ids = tuple(str(unique_id) for unique_id in frame["unique_id"])
         origins, through = (frame[column].to_numpy(dtype=np.int64) for column in ("origins", "through"))
+        wrong = np.flatnonzero(~np.all((np.hstack([losses, weights]) >= 0) & np.isfinite(np.hstack([losses, weights])), axis=1))
+        twice = np.flatnonzero(pd.Index(ids).duplicated())
+        if len(wrong) or len(twice):
+            what = "has a loss or weight that is no number of 0 or more" if len(wrong) else "has two rows"
+            raise DataError(
+                f"the table of champions: series {ids[int((wrong if len(wrong) else twice)[0])]!r} {what}; expected a row each, "
+                "as choose_champions wrote. Choose them again."
+            )
         return cls(ids, names, losses, weights, origins, through)
 
 
