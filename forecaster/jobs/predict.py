@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from forecaster.baselines import BASELINES, make_baselines
 from forecaster.errors import ConfigError, DataError
@@ -96,15 +97,24 @@ def _said(speaker: Forecaster, panel: Panel, ask: _Question, *, progress: Callab
 def _said_beside(
     weights: Path, panel: Panel, ask: _Question, *, workers: int, progress: Callable[[int, int, str], None]
 ) -> Iterator[Forecast]:
-    """What the network in a file says of each block, several at a time, each in a process; in the order of the blocks."""
+    """What the network in a file says of each block, several at a time, each in a process; in the order of the blocks.
+
+    Raises ConfigError when one of the processes is ended from outside.
+    """
     parts = (panel.select(range(block.start, block.stop)) for block in panel.blocks())
     made = Parallel(n_jobs=workers, return_as="generator", pre_dispatch=workers, max_nbytes=None)(
         delayed(_said_alone)(weights, part, ask) for part in parts
     )
     done = 0
-    for forecast in made:
-        yield forecast
-        progress(done := done + len(forecast.ids), len(panel), "")
+    try:
+        for forecast in made:
+            yield forecast
+            progress(done := done + len(forecast.ids), len(panel), "")
+    except TerminatedWorkerError as error:
+        raise ConfigError(
+            f"--workers {workers}: one of the processes was ended from outside after {done:,} of {len(panel):,} series, "
+            "perhaps for want of memory; nothing was written. Ask for fewer workers."
+        ) from error
 
 
 def _said_alone(weights: Path, panel: Panel, ask: _Question) -> Forecast:
