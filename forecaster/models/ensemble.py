@@ -24,7 +24,7 @@ from forecaster.models.windows import TailWindows
 from forecaster.series import Panel
 
 REFIT_RATE = 0.3  # the refit's learning rate begins at this share of the first one
-EARLY = 0.25  # of the budget: a member that was at its best by then is trained anew on the whole panel, for as long
+EARLY = 0.4  # of the budget: a member that was at its best by then is trained anew on the whole panel, for as long
 FIRST = 0.8  # of the progress: that of the training that a tail judges
 NOTHING_BESIDE = InputsConfig(calendar=False, known=(), static=())
 
@@ -77,9 +77,9 @@ def refit_network(
 ) -> Recurrent:
     """The forecaster after some more training on the whole panel, also on the parts that chose and scored it.
 
-    A member that was at its best early is trained anew for as long, if `trained` is the folder of its first training. The others
-    go on from their weights, at a lower rate, for the `refit_share` of the budget, so that what is put to use has seen the
-    latest values too.
+    What is put to use has seen the latest values too. A member that was at its best early is trained anew for as long, if
+    `trained` is the folder of its first training. The others go on from their weights, at a lower rate, for that share of the
+    `refit_share` of the budget after which they had been at their best: what was learned by heart is not to be learned again.
     """
     first = share_of_budget(training, 1 - training.refit_share)
     more = share_of_budget(training, training.refit_share)
@@ -94,12 +94,13 @@ def refit_network(
     lessons = []
     for number, lesson in enumerate(told(more, seed + 1, folder)):
         before = told(first, seed, trained)[number] if trained else None
-        if before and before.share() <= EARLY:
+        share = before.share() if before else 1.0
+        if before and share <= EARLY:
             lessons.append(before.again(panel, lesson.folder))
             continue
         begin = folder / f"begin-{number}.safetensors"
         save_file(forecaster.network.member(number).state_dict(), begin)
-        lessons.append(replace(lesson, begin=begin, judged=False))
+        lessons.append(replace(lesson, training=share_of_budget(lesson.training, share), begin=begin, judged=False))
     network = taught(lessons, forecaster.config, progress)
     for number, lesson in enumerate(lessons):
         if not lesson.begin:

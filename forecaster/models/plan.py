@@ -43,7 +43,7 @@ class TrainingConfig(BaseModel):
     refit_share: float = Field(default=0.2, ge=0, lt=1)
     validation_steps: int = Field(default=50, ge=1)
     patience: int = Field(default=20, ge=1)
-    patience_share: float = Field(default=0.5, gt=0, le=1)
+    patience_share: float = Field(default=0.35, gt=0, le=1)
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     threads: int = Field(default=1, ge=1)
     max_positions: int = Field(default=5_000_000, ge=1)
