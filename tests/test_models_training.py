@@ -14,9 +14,10 @@ import torch
 from models_panels import panel_of, weekly_panel
 
 from forecaster.errors import DataError
-from forecaster.models.ensemble import refit_network, train_network
+from forecaster.models.ensemble import refit_network, train_network, width_of
+from forecaster.models.lessons import lessons_for, tail_windows
 from forecaster.models.network import ModelConfig
-from forecaster.models.plan import TrainingConfig
+from forecaster.models.plan import TrainingConfig, held_back_tail
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.training import Progress
 from forecaster.models.windows import Batch, TrainingWindows
@@ -195,6 +196,26 @@ def test_a_refit_trains_anew_what_was_best_early(tmp_path: Path) -> None:
     stretches = [float(one.network.member(0).head.stretch) for one in (judged, refitted)]
     assert stretches[0] == stretches[1]
     assert refitted.fingerprint != judged.fingerprint
+
+
+def test_what_goes_on_learning_stays_as_unsure_as_it_was(tmp_path: Path) -> None:
+    panel, training = noise_panel(), HASTY.model_copy(update={"refit_share": 0.5})
+    judged = train(panel.drop_last(HORIZON), tmp_path / "first", training)
+    refitted = refit_network(judged, panel, training=training, seed=1, folder=tmp_path / "refit")
+    lessons = lessons_for(
+        panel,
+        judged.scaler,
+        judged.inputs,
+        judged.config,
+        training,
+        horizon=HORIZON,
+        quantiles=QUANTILES,
+        seed=1,
+        folder=tmp_path,
+    )
+    windows = tail_windows(lessons[0], held_back_tail(panel, HORIZON))
+    assert width_of(refitted.network, windows) == pytest.approx(width_of(judged.network, windows), rel=1e-3)
+    assert float(refitted.network.member(0).head.stretch) != float(judged.network.member(0).head.stretch)
 
 
 def test_a_refit_moves_the_weights_and_leaves_the_scaler(tmp_path: Path) -> None:

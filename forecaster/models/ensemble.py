@@ -80,6 +80,7 @@ def refit_network(
     What is put to use has seen the latest values too. A member that was at its best early is trained anew for as long, if
     `trained` is the folder of its first training. The others go on from their weights, at a lower rate, for that share of the
     `refit_share` of the budget after which they had been at their best: what was learned by heart is not to be learned again.
+    A network is the surer the longer it was trained, which no unseen values are left to correct, so it is as wide as before.
     """
     first = share_of_budget(training, 1 - training.refit_share)
     more = share_of_budget(training, training.refit_share)
@@ -105,6 +106,11 @@ def refit_network(
     for number, lesson in enumerate(lessons):
         if not lesson.begin:
             network.member(number).head.stretch.copy_(forecaster.network.member(number).head.stretch)
+    tail = held_back_tail(panel, forecaster.horizon)
+    if tail.any() and any(lesson.begin for lesson in lessons):
+        windows = tail_windows(lessons[0], tail)
+        with torch_threads(training.threads):
+            network.widen(width_of(forecaster.network, windows) / width_of(network, windows))
     return recurrent_from(
         network,
         forecaster.scaler,
@@ -121,6 +127,18 @@ def _part(progress: Progress | None, begin: float, end: float) -> Progress | Non
     if progress is None:
         return None
     return lambda done, planned, word: progress(int(begin * planned + (end - begin) * done), planned, word)
+
+
+def width_of(network: Network, tail: TailWindows) -> float:
+    """The mean width from the first to the last quantile at the origins of a tail, weighted as in the loss; at least rounding."""
+    network, total, count = network.cpu().eval(), 0.0, 0.0
+    with torch.inference_mode():
+        for number in range(len(tail)):
+            batch = tail[number]
+            change = changes_of(network, batch)
+            total += float(((change[..., -1] - change[..., 0]) * batch.weight).sum())
+            count += float(batch.weight.sum())
+    return max(total / max(count, 1e-12), 1e-12)
 
 
 def stretch_of(network: Network, tail: TailWindows, quantiles: tuple[float, ...]) -> float:
