@@ -232,9 +232,9 @@ def _engine(sql: ModuleType, address: str) -> tuple[Any, str]:
             f"--to {shown!r} is no database; expected sqlite:///FILE or postgresql://USER@HOST/DATABASE. Write it like that."
         ) from None
     url = url if "+" in url.drivername else url.set(drivername=driver)
+    shown = url.set(drivername=driver.partition("+")[0]).render_as_string(hide_password=True)
     if driver.startswith("postgresql") and "connect_timeout" not in url.query:
         url = url.update_query_dict({"connect_timeout": str(CONNECT_SECONDS)})  # a server that is away does not answer at all
-    shown = url.set(drivername=driver.partition("+")[0]).render_as_string(hide_password=True)
     try:
         engine = sql.create_engine(url, poolclass=sql.pool.NullPool)
     except (ImportError, sql.exc.SQLAlchemyError):
