@@ -1,9 +1,28 @@
-"""What is said of a broker's stream, in the same words whichever broker it is."""
+"""What brokers' streams have in common: how messages become micro-batches, and the words in which one is refused."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from forecaster.errors import ConfigError, DataError, StateError
+from forecaster.streaming.intake import Intake
+from forecaster.streaming.lines import POLL_SECONDS
+
+Fetch = Callable[[int, float], list[Any]]  # at most so many messages, waiting so many seconds
+
+
+def next_messages(fetch: Fetch, intake: Intake) -> list[Any]:
+    """The messages that are there, and what comes within the latency; none where nothing comes soon."""
+    found = fetch(1, POLL_SECONDS)
+    deadline = time.monotonic() + intake.max_latency_ms / 1000
+    while found and len(found) < intake.max_batch and not intake.should_stop():
+        left = deadline - time.monotonic()
+        more = fetch(intake.max_batch - len(found), min(max(left, 0.001), POLL_SECONDS))
+        found += more
+        if left <= 0 and not more:
+            break
+    return found
 
 
 def shown_address(spec: str) -> str:

@@ -19,6 +19,7 @@ from forecaster.streaming.brokers import (
     another_feed,
     dropped_feed,
     missing_library,
+    next_messages,
     others_write,
     told,
     unreadable,
@@ -51,7 +52,7 @@ def read_kafka(spec: str, frequency: Frequency, intake: Intake, *, follow: bool 
     try:
         open_parts = _assign(kafka, consumer, topic, offsets)
         while not intake.should_stop() and (follow or open_parts):
-            found = _messages(consumer, intake)
+            found = next_messages(consumer.consume, intake)
             messages = [message for message in found if not _is_end(kafka, message, topic)]
             open_parts -= {message.partition() for message in found if message.error() is not None}
             if not messages:
@@ -102,19 +103,6 @@ def _assign(kafka: ModuleType, consumer: Any, topic: str, offsets: dict[int, int
 
 def _gone(topic: str, part: int, found: str) -> StateError:
     return dropped_feed(f"partition {part} of the Kafka topic {topic!r}", found)
-
-
-def _messages(consumer: Any, intake: Intake) -> list[Any]:
-    """The messages that are there, and what comes within the latency."""
-    found: list[Any] = consumer.consume(1, POLL_SECONDS)
-    deadline = time.monotonic() + intake.max_latency_ms / 1000
-    while found and len(found) < intake.max_batch and not intake.should_stop():
-        left = deadline - time.monotonic()
-        more = consumer.consume(intake.max_batch - len(found), min(max(left, 0.001), POLL_SECONDS))
-        found += more
-        if left <= 0 and not more:
-            break
-    return found
 
 
 def _is_end(kafka: ModuleType, message: Any, topic: str) -> bool:

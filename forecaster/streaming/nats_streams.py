@@ -6,7 +6,6 @@ the sequence number of the last message taken in.
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
@@ -23,6 +22,7 @@ from forecaster.streaming.brokers import (
     another_feed,
     dropped_feed,
     missing_library,
+    next_messages,
     others_write,
     shorter_feed,
     told,
@@ -32,7 +32,7 @@ from forecaster.streaming.brokers import (
 from forecaster.streaming.dates import Dates
 from forecaster.streaming.intake import Intake
 from forecaster.streaming.labels import Labels
-from forecaster.streaming.lines import POLL_SECONDS, joined
+from forecaster.streaming.lines import joined
 from forecaster.streaming.live import FeedPosition, LiveForecast
 from forecaster.streaming.sinks import json_lines
 
@@ -121,14 +121,7 @@ class Messages:
 
     def next_batch(self, intake: Intake) -> list[Any]:
         """The messages that are there, and what comes within the latency; none where nothing comes soon."""
-        batch = self._fetch(1, POLL_SECONDS)
-        deadline = time.monotonic() + intake.max_latency_ms / 1000
-        while batch and len(batch) < intake.max_batch and not intake.should_stop():
-            left = deadline - time.monotonic()
-            more = self._fetch(intake.max_batch - len(batch), min(max(left, 0.001), POLL_SECONDS))
-            batch += more
-            if left <= 0 and not more:
-                break
+        batch = next_messages(self._fetch, intake)
         if batch:
             self._at = batch[-1].metadata.sequence.stream
         return batch
