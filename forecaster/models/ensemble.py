@@ -92,16 +92,16 @@ def refit_network(
         goal = forecaster.horizon, forecaster.quantiles
         return lessons_for(panel, *own, config, horizon=goal[0], quantiles=goal[1], seed=seed, folder=folder)
 
-    lessons = []
-    for number, lesson in enumerate(told(more, seed + 1, folder)):
-        before = told(first, seed, trained)[number] if trained else None
+    lessons, begun = told(more, seed + 1, folder), told(first, seed, trained) if trained else []
+    for number, lesson in enumerate(lessons):
+        before = begun[number] if begun else None
         share = before.share() if before else 1.0
         if before and share <= EARLY:
-            lessons.append(before.again(panel, lesson.folder))
+            lessons[number] = before.again(panel, lesson.folder)
             continue
         begin = folder / f"begin-{number}.safetensors"
         save_file(forecaster.network.member(number).state_dict(), begin)
-        lessons.append(replace(lesson, training=share_of_budget(lesson.training, share), begin=begin, judged=False))
+        lessons[number] = replace(lesson, training=share_of_budget(lesson.training, share), begin=begin, judged=False)
     network = taught(lessons, forecaster.config, progress)
     for number, lesson in enumerate(lessons):
         if not lesson.begin:
