@@ -9,12 +9,23 @@ RUNGS = list(LADDER)
 
 
 def random_cell(
-    rung: str, *, inputs: int = 3, hidden_size: int = 5, layers: int = 1, residual: bool = False, seed: int = 0
+    rung: str,
+    *,
+    inputs: int = 3,
+    hidden_size: int = 5,
+    layers: int = 1,
+    residual: bool = False,
+    seed: int = 0,
+    observed_at: int | None = None,
 ) -> nn.Module:
-    """A cell of random weights, the same for the same seed."""
+    """A cell of random weights, the same for the same seed; with `observed_at`, some units of it decay and some do not."""
+    settings = {} if observed_at is None else {"observed_at": observed_at}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LADDER[rung](inputs, hidden_size=hidden_size, layers=layers, residual=residual)
+        cell = LADDER[rung](inputs, hidden_size=hidden_size, layers=layers, residual=residual, **settings)
+        if settings:
+            nn.init.normal_(cell.decay, mean=0.2, std=0.5)
+        return cell
 
 
 def loop(rung: str, cell: nn.Module, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,12 +36,22 @@ def loop(rung: str, cell: nn.Module, x: Tensor, state: Tensor) -> tuple[Tensor, 
     for k in range(count):
         own, outputs = states[k], []
         for t in range(x.shape[1]):
+            own = decayed(cell, k, x[:, t], own)
             own = step(rung, weights_of(cell, k), below[:, t], own)
             outputs.append(own[:, : cell.output_size])
         outputs = torch.stack(outputs, dim=1)
         below = below + outputs if cell.residual and k else outputs
         after.append(own)
     return below, torch.cat(after, dim=1)
+
+
+def decayed(cell: nn.Module, layer: int, x: Tensor, h: Tensor) -> Tensor:
+    """The state before a step, as GRU-D has it with what is missing at this step alone as the time since the last value."""
+    if getattr(cell, "decay", None) is None:
+        return h
+    w = cell.decay.chunk(cell.layers)[layer]
+    missing = 1 - x[:, cell.observed_at, None]
+    return h * torch.exp(-torch.relu(w * missing))
 
 
 def weights_of(cell: nn.Module, layer: int) -> dict[str, Tensor]:

@@ -208,6 +208,7 @@ def test_losses_come_back_from_their_files_to_the_bit(tmp_path: Path) -> None:
             ["--set", "evaluation.origins=0"],
             "ConfigError  panel 'macro': nothing is held back for scores (evaluation.origins is 0",
         ),
+        (["--set", "model.decay=true"], "ConfigError  model.decay is true, and the rung smoothing has no decay; expected one "),
         (["--horizon", "150"], "ConfigError  evaluation.origins is 12: with horizon 150 and stride 8"),
         (["--write-config", "no/such/folder.yaml"], "DataError  --write-config no/such/folder.yaml: there is no folder no/such"),
     ],

@@ -198,6 +198,26 @@ def test_a_long_memory_is_long(rung: str) -> None:
     assert share_left(rung, steps=20, memory=10.0) < 0.1
 
 
+@pytest.mark.parametrize(("season_lengths", "longest"), [((24,), 24), ((7, 30), 30), ((4,), 8), ((), 8)])
+@pytest.mark.parametrize("rung", GATED)
+def test_a_chrono_network_begins_with_memories_of_its_longest_season(
+    rung: str, season_lengths: tuple[int, ...], longest: int
+) -> None:
+    """The share u / (1 + u) stays, of u from 1 to the memory less 1; where seasons are short, the memory is 8 steps."""
+    scaler = Scaler("log", season_lengths, HoltWinters(0.3, 0.1, 0.2, 0.9, length=1), ring_size=40, least_spread=1e-3)
+    config = ModelConfig(cell=rung, hidden_size=200, members=1, head_size=4, chrono=True)
+    cell = Network(config, scaler, horizon=3, quantiles=(0.5,)).member(0).cell
+    with torch.no_grad():
+        for name, weight in cell.named_parameters():
+            if "bias" not in name:
+                weight.zero_()
+        biases_of_candidate(rung, cell).zero_()
+        _, state = cell(torch.zeros(1, 1, scaler.feature_count), torch.ones(1, cell.state_size))
+    left, most = state[0, -200:], (longest - 1) / longest
+    assert left.min() >= 0.5 - 1e-6
+    assert 0.95 * most < left.max() <= most + 1e-6
+
+
 @pytest.mark.parametrize("rung", RUNGS)
 def test_every_rung_can_be_told_how_long_to_remember(rung: str) -> None:
     cell = LADDER[rung](3, hidden_size=4, layers=2, memory=48.0)

@@ -24,6 +24,10 @@ def test_a_configuration_that_is_shipped_can_be_read_and_written(path: Path, tmp
         (b"model: {hiden_size: 3}", r"model.hiden_size is not a setting; did you mean hidden_size\?"),
         (b"training: {zzz: 3}", r"training.zzz is not a setting; known here: max_steps, "),
         (b"model: {cell: gruu}", "model.cell is 'gruu'; choose smoothing"),
+        (
+            b"model: {cell: lstm, decay: true}",
+            r"model.decay is True; the cell lstm has no decay. Set model.cell=gru, or model.decay=",
+        ),
         (b"model: {hidden_size: many}", "model.hidden_size is 'many'; input should be a valid integer"),
         (b"model: 3", "model is 3; "),
         (b"horizon: 0", "horizon is 0; input should be greater than or equal to 1"),

@@ -15,7 +15,7 @@ from models_panels import panel_of, weekly_panel
 from forecaster.errors import ConfigError, DataError
 from forecaster.explain.conventions import CONVENTIONS
 from forecaster.explain.formulas import cut_off, hold, read_layers, silence, with_layers
-from forecaster.explain.gates import input_names, walk_layers
+from forecaster.explain.gates import input_names, left_of, walk_layers
 from forecaster.explain.trace import Trace, trace
 from forecaster.explain.words import trace_lines
 from forecaster.frequency import Frequency
@@ -51,6 +51,19 @@ def test_the_formulas_say_what_the_cell_says(rung: str, layers: int, residual: b
         state = torch.cat([step.after for step in steps], dim=1)
         torch.testing.assert_close(cell.output(state), expected[:, t], rtol=0, atol=1e-12)
     torch.testing.assert_close(state, last, rtol=0, atol=1e-12)
+
+
+def test_the_formulas_begin_with_what_decay_left_of_the_state() -> None:
+    cell = random_cell("gru", layers=2, observed_at=2).double()
+    x = torch.randn(4, 40, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x[..., 2] = x[..., 2] > 0
+    with torch.inference_mode():
+        expected, _ = cell(x, torch.zeros(4, cell.state_size, dtype=torch.float64))
+    read, state = read_layers(cell, "gru"), torch.zeros(4, cell.state_size, dtype=torch.float64)
+    for t in range(40):
+        steps = walk_layers(read, x[:, t], left_of(cell, state, x[:, t]), is_residual=False)
+        state = torch.cat([step.after for step in steps], dim=1)
+        torch.testing.assert_close(cell.output(state), expected[:, t], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("rung", RUNGS)

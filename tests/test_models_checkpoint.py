@@ -23,8 +23,8 @@ QUANTILES = (0.1, 0.5, 0.9)
 PANEL = weekly_panel(5)
 
 
-def forecaster_of(seed: int = 0) -> Recurrent:
-    scaler, config = scaler_for(PANEL, 7), ModelConfig(hidden_size=3, head_size=2, layers=2, members=2)
+def forecaster_of(seed: int = 0, **model: bool) -> Recurrent:
+    scaler, config = scaler_for(PANEL, 7), ModelConfig(hidden_size=3, head_size=2, layers=2, members=2, **model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(config, scaler, horizon=7, quantiles=QUANTILES)
@@ -65,6 +65,23 @@ def test_a_round_trip_changes_nothing(path: Path) -> None:
     origins = Origins.back(PANEL, (0, 9))
     forecasts = (f.predict(PANEL, 12, quantiles=QUANTILES, origins=origins).values for f in (before, after))
     assert np.array_equal(*forecasts)
+
+
+def model_in(path: Path) -> dict[str, object]:
+    """The settings of the model that the file's header tells."""
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["header"])["model"]
+
+
+def test_switches_that_are_off_are_not_written_so_that_older_files_keep_their_fingerprints(path: Path, tmp_path: Path) -> None:
+    assert set(model_in(path)) == {"cell", "hidden_size", "layers", "members", "head_size", "dropout"}
+    assert load_recurrent(path).config == ModelConfig(**model_in(path), residual=False, chrono=False, decay=False)
+    switched = forecaster_of(residual=True, chrono=True, decay=True)
+    save_recurrent(switched, tmp_path / "switched.safetensors")
+    assert model_in(tmp_path / "switched.safetensors") == model_in(path) | dict.fromkeys(("residual", "chrono", "decay"), True)
+    again = load_recurrent(tmp_path / "switched.safetensors")
+    assert (again.fingerprint, again.config) == (switched.fingerprint, switched.config)
+    assert np.array_equal(again.warm(PANEL), switched.warm(PANEL))
 
 
 def test_the_fingerprint_names_weights_and_header() -> None:

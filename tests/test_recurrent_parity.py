@@ -43,9 +43,9 @@ def panel_of(count: int, *, gaps: bool, sign: Literal["positive", "signed", "cro
     return Panel(ids, starts, offsets, np.concatenate(parts), Frequency("h"))
 
 
-def forecaster_for(panel: Panel, *, layers: int, members: int = 1) -> Recurrent:
+def forecaster_for(panel: Panel, **model: object) -> Recurrent:
     """A network of random weights, larger than at initialisation so that every gate moves."""
-    scaler, config = scaler_for(panel, HORIZON), ModelConfig(hidden_size=24, layers=layers, head_size=16, members=members)
+    scaler, config = scaler_for(panel, HORIZON), ModelConfig(**{"hidden_size": 24, "head_size": 16, "members": 1} | model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = Network(config, scaler, horizon=HORIZON, quantiles=QUANTILES)
@@ -61,17 +61,20 @@ def _one_thread() -> Iterator[None]:
 
 
 CASES = {
-    "1 layer": (1, 1, panel_of(41, gaps=False)),
-    "2 layers": (2, 1, panel_of(41, gaps=False)),
-    "2 layers, signed with gaps": (2, 1, panel_of(41, gaps=True, sign="signed")),
-    "2 members, crossing zero with gaps": (1, 2, panel_of(41, gaps=True, sign="crossing")),
+    "1 layer": ({}, panel_of(41, gaps=False)),
+    "2 layers": ({"layers": 2}, panel_of(41, gaps=False)),
+    "2 layers, signed with gaps": ({"layers": 2}, panel_of(41, gaps=True, sign="signed")),
+    "2 members, crossing zero with gaps": ({"members": 2}, panel_of(41, gaps=True, sign="crossing")),
+    "residual": ({"layers": 2, "residual": True}, panel_of(41, gaps=True)),
+    "2 members with decay": ({"members": 2, "decay": True}, panel_of(41, gaps=True, sign="crossing")),
+    "residual with decay": ({"layers": 2, "residual": True, "decay": True}, panel_of(41, gaps=True)),
 }
 
 
 @pytest.fixture(params=CASES.values(), ids=CASES.keys(), scope="module")
 def case(request: pytest.FixtureRequest) -> tuple[Recurrent, Panel]:
-    layers, members, panel = request.param
-    return forecaster_for(panel, layers=layers, members=members), panel
+    model, panel = request.param
+    return forecaster_for(panel, **model), panel
 
 
 def test_a_window_equals_single_steps(case: tuple[Recurrent, Panel]) -> None:

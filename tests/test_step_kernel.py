@@ -55,10 +55,10 @@ def feed(count: int, steps: int, seed: int = 0) -> np.ndarray:
 
 
 @cache
-def forecaster_for(cell: str, *, hidden_size: int = 24, layers: int = 1, members: int = 1, head_size: int = 16) -> Recurrent:
+def forecaster_for(cell: str, **model: int) -> Recurrent:
     """A network of random weights, larger than at initialisation so that every gate moves."""
     scaler, inputs = scaler_of("log", 4), Inputs(Calendar(HOURLY, ("day", "week"), "DE"))
-    config = ModelConfig(cell=cell, hidden_size=hidden_size, layers=layers, members=members, head_size=head_size)
+    config = ModelConfig(**{"cell": cell, "hidden_size": 24, "members": 1, "head_size": 16} | model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = Network(config, scaler, horizon=HORIZON, quantiles=QUANTILES, inputs=inputs)
@@ -134,9 +134,11 @@ def test_a_step_into_other_rows_leaves_the_state_as_it_was() -> None:
         {"cell": "gru", "layers": 2},
         {"cell": "gru", "members": 2, "hidden_size": 64, "head_size": 256},
         {"cell": "gru", "hidden_size": 5},
+        {"cell": "gru", "layers": 2, "residual": True},
+        {"cell": "gru", "members": 2, "hidden_size": 64, "decay": True},
         {"cell": "lstm", "hidden_size": 64, "layers": 2},
     ],
-    ids=lambda shape: " ".join(str(part) for part in shape.values()),
+    ids=lambda shape: " ".join(f"{name}={part}" for name, part in shape.items()),
 )
 def test_many_series_at_once_are_stepped_and_forecast_as_few_are(shape: dict) -> None:
     forecaster, count, steps = forecaster_for(**shape), SIZES[-1] + 150, 3

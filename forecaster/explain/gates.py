@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from forecaster.explain.formulas import Layer, Step, read_layers, step
+from forecaster.models.cells import GRU
 from forecaster.models.recurrent import Recurrent
 from forecaster.series import Panel, Values
 
@@ -56,6 +57,12 @@ def walk_layers(layers: tuple[Layer, ...], x: Tensor, state: Tensor, *, is_resid
         below = outputs_of(layers, steps, is_residual=is_residual)[-1] if steps else x
         steps.append(step(layer, below, own))
     return tuple(steps)
+
+
+def left_of(cell: nn.Module, state: Tensor, x: Tensor) -> Tensor:
+    """What is left of a cell's state [B, S] before a step x [B, D]: all, but where it decays and nothing was observed."""
+    with torch.no_grad():
+        return cell.decayed(x, state) if isinstance(cell, GRU) else state
 
 
 def outputs_of(layers: Sequence[Layer], steps: Sequence[Step], *, is_residual: bool) -> list[Tensor]:
@@ -140,7 +147,8 @@ def count_gates(recurrent: Recurrent, panel: Panel, *, progress: Progress | None
         now = torch.from_numpy(x[first[:alive] + t])
         for number, cell in enumerate(members):
             is_residual = bool(getattr(cell, "residual", False))
-            steps = walk_layers(layers[number], now, states[number][:alive], is_residual=is_residual)
+            left = left_of(cell, states[number][:alive], now)
+            steps = walk_layers(layers[number], now, left, is_residual=is_residual)
             states[number][:alive] = torch.cat([done.after for done in steps], dim=1)
             for count, done in zip(counts[number], steps, strict=True):
                 count.add(alive, done)

@@ -64,6 +64,7 @@ def ablate(
     Returns what `--json` prints. Raises ConfigError where nothing of the panel can be held back, and for unknown rungs.
     """
     rungs, jobs = check_rungs(rungs), jobs or _beside(config.training)
+    check_decay(config, rungs)
     config = _shared_out(config, trainings=len(rungs) * seeds, jobs=jobs, max_minutes=max_minutes)
     exam = exam_of(config, PanelStore(home.panels).load(panel_name), panel_name)
     key = ablation_key(exam)
@@ -98,6 +99,14 @@ def check_rungs(names: Sequence[str]) -> tuple[str, ...]:
         found = repr(unknown[0]) if unknown else "nothing"
         raise ConfigError(f"--rungs: {found} is no rung of the ladder. Choose among {', '.join(LADDER)}.")
     return tuple(name for name in LADDER if name in names)
+
+
+def check_decay(config: Config, rungs: Sequence[str]) -> None:
+    """Raises ConfigError where a state is to decay, and a rung has none that does."""
+    without = [rung for rung in rungs if rung != "gru"]
+    if config.model.decay and without:
+        found = f"model.decay is true, and the rung {without[0]} has no decay"
+        raise ConfigError(f"{found}; expected one setting for all rungs. Give --set model.decay=false, or --rungs gru.")
 
 
 def exam_of(config: Config, panel: Panel, name: str) -> Exam:

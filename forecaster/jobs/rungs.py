@@ -226,7 +226,7 @@ class Untrained:
         """A network with one unit and no training: damped Holt-Winters, with the intervals of its mean errors."""
         known, config = exam.known, exam.config
         scaler, inputs = scaler_for(known, exam.horizon), Inputs.fit(known, config.inputs)
-        model = config.model.model_copy(update={"cell": "smoothing", "hidden_size": 1, "members": 1, "layers": 1})
+        model = config.model.model_copy(update={"cell": "smoothing", "hidden_size": 1, "members": 1, "layers": 1, "decay": False})
         network = Network(model, scaler, horizon=exam.horizon, quantiles=config.quantiles, inputs=inputs)
         plan = plan_windows(config.training, known, scaler)
         network.begin_at(PanelWindows(scaler, known, horizon=exam.horizon, plan=plan, inputs=inputs).mean_changes())

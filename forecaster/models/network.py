@@ -5,19 +5,29 @@ Axes: B series, T time steps, D inputs of a step, C inputs of a lead, H units, R
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from forecaster.models.cells import GRU, LADDER
+from forecaster.models.cells import GRU, LADDER, Cell
 from forecaster.models.heads import Linear, QuantileHead
 from forecaster.models.inputs import Inputs
 from forecaster.models.scaler import Scaler
 
 ALIGNED = 4  # what a head sees comes in so many numbers: else a product's last bits depend on the row (torch 2.13 on a CPU)
+LEAST_MEMORY = 8  # steps that the longest memory begins with where seasons are shorter, or there are none
+SWITCHES = ("residual", "chrono", "decay")
 
 
 class ModelConfig(BaseModel):
@@ -25,6 +35,10 @@ class ModelConfig(BaseModel):
 
     `members` networks of their own are averaged, quantile by quantile. Each costs its own training and its own step; on held-back
     values of M4 Hourly two were 1.3 % better than one (OWA), on Tourism and Quarterly three were 0.1 %, on ETTh1 0.8 %.
+
+    `residual` lets each layer add to what it was given, from the second on; of one layer it changes nothing. `chrono` lets the
+    gates begin with memories of up to the panel's longest season; a cell without a gate that keeps something begins as ever.
+    `decay` lets the state of a `gru` decay where values are missing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +49,22 @@ class ModelConfig(BaseModel):
     members: int = Field(default=2, ge=1, le=32)
     head_size: int = Field(default=256, ge=1, le=8192)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    residual: bool = False
+    chrono: bool = False
+    decay: bool = False
+
+    @field_validator("decay")
+    @classmethod
+    def _can_decay(cls, decay: bool, others: ValidationInfo) -> bool:
+        cell = others.data.get("cell", "gru")
+        if decay and cell != "gru":
+            raise ValueError(f"the cell {cell} has no decay. Set model.cell=gru, or model.decay=false")
+        return decay
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The settings, without switches that are off: fingerprints and keys from before there were any stay what they are."""
+        return {name: value for name, value in write(self).items() if value or name not in SWITCHES}
 
 
 class _Member(nn.Module):
@@ -49,7 +79,7 @@ class _Member(nn.Module):
     ) -> None:
         super().__init__()
         of_step, of_lead = (inputs.step_count, inputs.lead_count) if inputs else (0, 0)
-        self.cell = LADDER[config.cell](scaler.feature_count + of_step, hidden_size=config.hidden_size, layers=config.layers)
+        self.cell = _cell_of(config, scaler, inputs=scaler.feature_count + of_step)
         self.effect = nn.Parameter(torch.zeros(of_lead)) if of_lead else None
         context = self.cell.output_size + scaler.sight_count(horizon) + horizon * of_lead
         self.padding = -context % ALIGNED
@@ -74,6 +104,15 @@ class _Member(nn.Module):
             return torch.as_tensor(self.head(torch.cat(seen, dim=-1), linear))
         change: Tensor = self.head(torch.cat([*seen, leads.flatten(-2)], dim=-1), linear)
         return change + (leads * self.effect).sum(-1, keepdim=True)
+
+
+def _cell_of(config: ModelConfig, scaler: Scaler, *, inputs: int) -> Cell:
+    settings: dict[str, Any] = {"residual": config.residual}
+    if config.chrono:
+        settings["memory"] = float(max((*scaler.season_lengths, LEAST_MEMORY)))
+    if config.decay:
+        settings["observed_at"] = scaler.feature_count - 1  # the last of the scaler's features; other inputs follow
+    return LADDER[config.cell](inputs, hidden_size=config.hidden_size, layers=config.layers, **settings)
 
 
 class Network(nn.Module):
