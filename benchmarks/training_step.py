@@ -1,6 +1,6 @@
 """How fast a training step is, by threads, and where its time goes, on M4 Hourly.
 
-    python benchmarks/training_step.py --data ../shared/data [--threads 1 2] [--steps 50] [--hidden 128]
+    python benchmarks/training_step.py --data ../shared/data [--threads 1 2] [--steps 50] [--hidden 128] [--decay]
 
 One member of the default configuration, as each trains by itself. The same batches are stepped with each number of threads, in
 turns: seconds, CPU-seconds, and for a CPU-second the targets (values of the future in the loss) and tokens (positions that the
@@ -37,9 +37,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--hidden", type=int, default=ModelConfig().hidden_size)
+    parser.add_argument("--decay", action="store_true")
     given = parser.parse_args()
     batches, scaler = hourly_batches(given.data / "m4_hourly_train.parquet", count=given.steps)
-    network = one_member(ModelConfig(hidden_size=given.hidden), scaler)
+    network = one_member(ModelConfig(hidden_size=given.hidden, decay=given.decay), scaler)
     for turn in range(2):
         for threads in given.threads:
             with torch_threads(threads):

@@ -26,10 +26,11 @@ def network_on(
     horizon: int = 3,
     scaler: Scaler | None = None,
     seed: int = 0,
+    decay: bool = False,
 ) -> Recurrent:
     """A network of random weights whose median listens to everything that it sees."""
     scaler = scaler or scaler_for(panel, horizon)
-    config = ModelConfig(cell=rung, hidden_size=hidden_size, layers=layers, members=members, head_size=4)
+    config = ModelConfig(cell=rung, hidden_size=hidden_size, layers=layers, members=members, head_size=4, decay=decay)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(config, scaler, horizon=horizon, quantiles=(0.1, 0.5, 0.9))

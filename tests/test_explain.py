@@ -66,6 +66,18 @@ def test_the_formulas_begin_with_what_decay_left_of_the_state() -> None:
         torch.testing.assert_close(cell.output(state), expected[:, t], rtol=0, atol=1e-12)
 
 
+def test_the_trace_of_a_network_with_decay_ends_where_the_network_does_and_says_that_h_decays() -> None:
+    panel = panel_of([1.0, 2.0, np.nan, np.nan, 1.5, np.nan, 2.5])
+    for decay in (True, False):
+        found = trace(
+            network_on(panel, decay=decay), panel, "series_0000", 101, steps=6, units=[6]
+        )  # the one that decays fastest
+        assert any("what decay has left" in word for word in found.words) is decay
+        assert max(step.difference for step in found.steps) < 1e-6
+        last, gap = (found.steps[k].units[0].numbers for k in (0, 1))
+        assert (abs(gap["h"]) < 0.999 * abs(last["h'"])) is decay
+
+
 @pytest.mark.parametrize("rung", RUNGS)
 def test_a_cell_with_the_weights_that_were_read_from_it_is_the_same(rung: str) -> None:
     cell = random_cell(rung, layers=2)

@@ -18,6 +18,8 @@ from forecaster.explain.telling import MOST_TELLING, sentence_of, telling_units
 from forecaster.models.recurrent import Recurrent
 from forecaster.series import Origins, Panel, Values
 
+OF_DECAY = ("Where no value was observed, h is what decay has left of the h' before.",)
+
 
 @dataclass(frozen=True)
 class UnitStep:
@@ -107,7 +109,7 @@ def trace(
         own.hidden_size,
         convention,
         formulas_of(recurrent.name, convention),
-        words_of(recurrent.name, convention),
+        words_of(recurrent.name, convention) + (OF_DECAY if recurrent.config.decay else ()),
         input_names(recurrent) if layer == 1 else below,
         tuple(
             TracedStep(
