@@ -69,9 +69,8 @@ def test_the_formulas_begin_with_what_decay_left_of_the_state() -> None:
 def test_the_trace_of_a_network_with_decay_ends_where_the_network_does_and_says_that_h_decays() -> None:
     panel = panel_of([1.0, 2.0, np.nan, np.nan, 1.5, np.nan, 2.5])
     for decay in (True, False):
-        found = trace(
-            network_on(panel, decay=decay), panel, "series_0000", 101, steps=6, units=[6]
-        )  # the one that decays fastest
+        network = network_on(panel, decay=decay)  # of whose units the last decays fastest
+        found = trace(network, panel, "series_0000", 101, steps=6, units=[6])
         assert any("what decay has left" in word for word in found.words) is decay
         assert max(step.difference for step in found.steps) < 1e-6
         last, gap = (found.steps[k].units[0].numbers for k in (0, 1))
