@@ -37,8 +37,8 @@ class ModelConfig(BaseModel):
     values of M4 Hourly two were 1.3 % better than one (OWA), on Tourism and Quarterly three were 0.1 %, on ETTh1 0.8 %.
 
     `residual` lets each layer add to what it was given, from the second on; of one layer it changes nothing. `chrono` lets the
-    gates begin with memories of up to the panel's longest season; a cell without a gate that keeps something begins as ever.
-    `decay` lets the state of a `gru` decay where values are missing.
+    gates begin with memories of up to the panel's longest season (plain smoothers with half-lives of up to that); a cell without
+    a gate that keeps something begins as ever. `decay` lets the state of a `gru` decay where values are missing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
