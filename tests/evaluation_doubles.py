@@ -61,13 +61,18 @@ def waves(series=12, length=60, seed=3, prefix="s"):
     return Panel(ids, np.arange(series), offsets, np.concatenate(values), STEPS)
 
 
-def compare(forecasters, panel, holdout=12, stride=HORIZON, verify=False, **options):
-    """The leaderboard of a backtest over rolling origins."""
+def scored(forecasters, panel, holdout=12, stride=HORIZON, verify=False, **options):
+    """The scores of a backtest over rolling origins."""
     origins = rolling_origins(panel, holdout, horizon=HORIZON, stride=stride)
     made = backtest(forecasters, panel, horizon=HORIZON, quantiles=SCORE_QUANTILES, origins=origins, verify=verify)
     some = next(iter(made.forecasts.values()), None)
     actuals = actuals_matrix(some, panel) if some else np.empty((0, HORIZON))
-    return rank(score(made, history=panel, actuals=actuals, season_length=1, **options))
+    return score(made, history=panel, actuals=actuals, season_length=1, **options)
+
+
+def compare(forecasters, panel, **options):
+    """Their leaderboard."""
+    return rank(scored(forecasters, panel, **options))
 
 
 def of(forecaster, frame):

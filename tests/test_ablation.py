@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluation_doubles import Repeat, compare, waves
+from evaluation_doubles import Repeat, scored, waves
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -27,7 +27,7 @@ def ladder(shifts: dict[str, tuple[float, float, float]], costs: dict[str, float
     panel = waves(series=series)
     made = {f"{name} {seed}": shift for name, each in shifts.items() for seed, shift in zip(SEEDS, each, strict=True)}
     forecasters = [Repeat(label, season_length=4, shift=shift) for label, shift in made.items()]
-    scores = compare([*forecasters, Repeat("plain", season_length=4, shift=2.0)], panel).scores
+    scores = scored([*forecasters, Repeat("plain", season_length=4, shift=2.0)], panel)
     return ladder_of(
         [rung(name, costs[name]) for name in shifts],
         {name: [scores.tallies[f"{name} {seed}"] for seed in SEEDS] for name in shifts},
