@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from forecaster.errors import DataError
@@ -118,6 +118,7 @@ def test_an_encoding_is_kept_across_pieces(tmp_path):
 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 1 << 20), st.integers(8, 80))
+@example(871, 8)  # half of the rows off the grid, in many series
 def test_any_number_of_rows_at_once_gives_the_same_panel(tmp_path_factory, seed, at_once):
     folder = tmp_path_factory.mktemp("pieces")
     random = np.random.default_rng(seed)
