@@ -10,6 +10,7 @@ import torch
 from forecaster.forecast import warm_state
 from forecaster.frequency import Frequency
 from forecaster.models.checkpoint import load_recurrent, recurrent_from, save_recurrent
+from forecaster.models.leaning import mixture_for
 from forecaster.models.network import ModelConfig, Network, torch_threads
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.scaler import LOG, scaler_for
@@ -43,7 +44,7 @@ def panel_of(count: int, *, gaps: bool, sign: Literal["positive", "signed", "cro
     return Panel(ids, starts, offsets, np.concatenate(parts), Frequency("h"))
 
 
-def forecaster_for(panel: Panel, **model: object) -> Recurrent:
+def forecaster_for(panel: Panel, *, lean: float = 0.0, **model: object) -> Recurrent:
     """A network of random weights, larger than at initialisation so that every gate moves."""
     scaler, config = scaler_for(panel, HORIZON), ModelConfig(**{"hidden_size": 24, "head_size": 16, "members": 1} | model)
     with torch.random.fork_rng(devices=[]):
@@ -51,7 +52,9 @@ def forecaster_for(panel: Panel, **model: object) -> Recurrent:
         network = Network(config, scaler, horizon=HORIZON, quantiles=QUANTILES)
         for weight in network.parameters():
             torch.nn.init.normal_(weight, std=0.4)
-    return recurrent_from(network, scaler, config, frequency=panel.frequency, horizon=HORIZON, quantiles=QUANTILES)
+    mixture = mixture_for(panel, scaler, HORIZON, weight=lean) if lean else None
+    frequency = panel.frequency
+    return recurrent_from(network, scaler, config, frequency=frequency, horizon=HORIZON, quantiles=QUANTILES, mixture=mixture)
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +68,8 @@ CASES = {
     "2 layers": ({"layers": 2}, panel_of(41, gaps=False)),
     "2 layers, signed with gaps": ({"layers": 2}, panel_of(41, gaps=True, sign="signed")),
     "2 members, crossing zero with gaps": ({"members": 2}, panel_of(41, gaps=True, sign="crossing")),
+    "leaning": ({"lean": 0.25}, panel_of(41, gaps=False)),
+    "2 members, leaning, crossing zero with gaps": ({"members": 2, "lean": 0.6}, panel_of(41, gaps=True, sign="crossing")),
     "residual": ({"layers": 2, "residual": True}, panel_of(41, gaps=True)),
     "2 members with decay": ({"members": 2, "decay": True}, panel_of(41, gaps=True, sign="crossing")),
     "residual with decay": ({"layers": 2, "residual": True, "decay": True}, panel_of(41, gaps=True)),

@@ -154,10 +154,13 @@ class Training:
             return 0.0, ""
 
     def _trained(self, progress: Progress | None) -> tuple[Recurrent, float]:
-        """The trained network, and the processor seconds that it took, those before a restart included."""
+        """The trained network, and the processor seconds that it took, those before a restart included.
+
+        It speaks alone: leaning towards smoothings would hide what its gates are worth.
+        """
         exam, config = self.exam, self.exam.config
         steps = min(config.training.validation_steps, config.training.max_steps)
-        training = config.training.model_copy(update={"refit_share": 0.0, "validation_steps": steps})
+        training = config.training.model_copy(update={"refit_share": 0.0, "validation_steps": steps, "lean": 0.0})
         before, began = self._seconds_before(), time.process_time()
 
         def tell(done: int, planned: int, word: str) -> None:

@@ -18,6 +18,7 @@ from forecaster.frequency import Frequency
 from forecaster.models.calendar import Calendar
 from forecaster.models.holt_winters import HoltWinters
 from forecaster.models.inputs import Inputs
+from forecaster.models.mixture import Mixture
 from forecaster.models.network import ModelConfig, Network
 from forecaster.models.pool import Pool
 from forecaster.models.recurrent import Recurrent
@@ -41,10 +42,11 @@ def recurrent_from(
     quantiles: tuple[float, ...],
     inputs: Inputs | None = None,
     pool: Pool | None = None,
+    mixture: Mixture | None = None,
 ) -> Recurrent:
     """The forecaster of a trained network, with the fingerprint that its numbers give it; without `inputs` it saw values only."""
     network, inputs = network.cpu().eval(), inputs or Inputs(Calendar(frequency))
-    forecaster = Recurrent(network, scaler, inputs, config, frequency, horizon, quantiles, "", pool)
+    forecaster = Recurrent(network, scaler, inputs, config, frequency, horizon, quantiles, "", pool, mixture)
     return replace(forecaster, fingerprint=_fingerprint(_header(forecaster), _arrays(forecaster)))
 
 
@@ -97,8 +99,18 @@ def load_recurrent(path: Path) -> Recurrent:
     kept = {name: weights.pop(POOL + name).numpy() for name in POOL_ARRAYS if POOL + name in weights}
     pool = Pool(**kept, **header["pool"]) if kept else None
     network.load_state_dict(weights)
+    mixed = header.get("mixture")
+    mixture = Mixture(**{**mixed, "usual": tuple(mixed["usual"])}) if mixed else None
     return recurrent_from(
-        network, scaler, config, frequency=frequency, horizon=horizon, quantiles=quantiles, inputs=inputs, pool=pool
+        network,
+        scaler,
+        config,
+        frequency=frequency,
+        horizon=horizon,
+        quantiles=quantiles,
+        inputs=inputs,
+        pool=pool,
+        mixture=mixture,
     )
 
 
@@ -137,6 +149,8 @@ def _header(forecaster: Recurrent) -> str:
         "horizon": forecaster.horizon,
         "quantiles": forecaster.quantiles,
     }
+    if forecaster.mixture:
+        header["mixture"] = asdict(forecaster.mixture)
     if forecaster.pool:
         header["pool"] = {name: getattr(forecaster.pool, name) for name in POOL_NUMBERS}
     return json.dumps(header, sort_keys=True)

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from forecaster.errors import DataError
 from forecaster.models.checkpoint import recurrent_from
 from forecaster.models.inputs import Inputs, InputsConfig
+from forecaster.models.leaning import errors_by_leaning, leaning, mixture_for, tail_origins, tolerance_of, truths_at
 from forecaster.models.lessons import Lesson, lessons_for, tail_windows, taught
+from forecaster.models.mixture import Mixture
 from forecaster.models.network import ModelConfig, Network, torch_threads
 from forecaster.models.plan import TrainingConfig, held_back_tail, share_of_budget
 from forecaster.models.recurrent import Recurrent
@@ -44,6 +47,7 @@ def train_network(
     """A network trained on the panel, each member chosen by how it forecasts a held-back tail of it.
 
     Small panels are learned by heart early: a member that was at its best by then is trained anew for as long, on the tail too.
+    Its medians then lean towards a mixture of smoothings, as far as the same tail says (`leaning.py`).
     `inputs` is what it sees beside the values. What it needs to go on after a restart is kept in `folder` while it trains.
     Raises DataError when no series has two values to learn from, ConfigError for inputs that the panel does not have.
     """
@@ -53,16 +57,42 @@ def train_network(
     config = share_of_budget(training, 1 - training.refit_share)
     lessons = lessons_for(panel, scaler, seen, model, config, horizon=horizon, quantiles=quantiles, seed=seed, folder=folder)
     network, stretch, tail = taught(lessons, model, _part(progress, 0.0, FIRST)), 1.0, held_back_tail(panel, horizon)
+    mixture = mixture_for(panel.drop_last(tail), scaler, horizon, weight=training.lean) if training.lean > 0 else None
+
+    def forecaster() -> Recurrent:
+        return recurrent_from(
+            network,
+            scaler,
+            model,
+            frequency=panel.frequency,
+            horizon=horizon,
+            quantiles=quantiles,
+            inputs=seen,
+            mixture=mixture,
+        )
+
     if tail.any():
         with torch_threads(training.threads):
             stretch = stretch_of(network, tail_windows(lessons[0], tail), quantiles)
+            mixture = leaned(forecaster(), panel, tail) if mixture else None
         anew = [
             lesson.again(panel, folder / "again" / lesson.folder.name) if lesson.share() <= EARLY else lesson
             for lesson in lessons
         ]
         network = taught(anew, model, _part(progress, FIRST, 1.0))
     network.widen(stretch)
-    return recurrent_from(network, scaler, model, frequency=panel.frequency, horizon=horizon, quantiles=quantiles, inputs=seen)
+    return forecaster()
+
+
+def leaned(forecaster: Recurrent, panel: Panel, tail: NDArray[np.int64]) -> Mixture | None:
+    """The mixture of a forecaster, with the weight that forecasts the tail [B] of a panel best; none where that is 0."""
+    mixture, origins = forecaster.mixture, tail_origins(tail, panel.lengths)
+    assert mixture
+    (network, mixed), log = forecaster.medians_at(panel, origins, (0.0, 1.0))
+    truth, counts = truths_at(panel, forecaster.scaler, origins, forecaster.horizon, log)
+    errors, tolerance = errors_by_leaning(network, mixed, truth, counts), tolerance_of(tail, forecaster.horizon)
+    weight = leaning(errors, usual=mixture.weight, tolerance=tolerance)
+    return replace(mixture, weight=weight) if weight > 0 else None
 
 
 def refit_network(
@@ -119,6 +149,7 @@ def refit_network(
         horizon=forecaster.horizon,
         quantiles=forecaster.quantiles,
         inputs=forecaster.inputs,
+        mixture=forecaster.mixture,
     )
 
 

@@ -25,7 +25,8 @@ class TrainingConfig(BaseModel):
     `patience_share` of the budget: what is left is for a training anew (`train_network`). `threads` are those of torch on a
     CPU: the matrices are small, so a second one made a step 1.4 times as fast on an idle machine and 0.15 times as fast on a
     busy one (`benchmarks/training_step.py`). Of a panel with more than `max_positions`, a sample of its series is learned from,
-    the same one for the same seed.
+    the same one for the same seed. `lean` is how far medians go towards a mixture of smoothings where the
+    held-back tail does not say otherwise; with 0 the network speaks alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +48,7 @@ class TrainingConfig(BaseModel):
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     threads: int = Field(default=1, ge=1)
     max_positions: int = Field(default=5_000_000, ge=1)
+    lean: float = Field(default=0.25, ge=0, le=0.6)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """The recurrent forecaster behind both doors: whole panels at once, or one observation at a time, to the same bits.
 
-A series' state is the scaler's numbers, then the cell's, then what never changes in the series. Elementwise arithmetic gives the
-same bits in any batch; matrix products do not, so the network always sees tiles of sizes that do (`tiles.py`), the last
-one filled up with zeros. Windows, single steps and uneven chunks then agree with `==`.
+A series' state is the scaler's numbers, then the mixture's, then the cell's, then what never changes in the series.
+Elementwise arithmetic gives the same bits in any batch; matrix products do not, so the network always sees tiles of sizes that do
+(`tiles.py`), the last one filled up with zeros. Windows, single steps and uneven chunks then agree with `==`.
 Axes: B series, R rows of origins, T time steps, D inputs of a step, C of those beside the values or of a lead, S state size,
 L leads, Q quantiles.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -22,6 +22,8 @@ from forecaster.frequency import Frequency, Positions
 from forecaster.models.heads import Linear
 from forecaster.models.holt_winters import Float32
 from forecaster.models.inputs import Inputs
+from forecaster.models.leaning import mixture_states
+from forecaster.models.mixture import Mixture
 from forecaster.models.network import ModelConfig, Network
 from forecaster.models.pool import Pool
 from forecaster.models.products import linear
@@ -38,7 +40,8 @@ WINDOW_TILE, WINDOW_STEPS = 128, 64  # series and steps of a window that a cell 
 class Recurrent:
     """A network with the scaler, the inputs, the frequency and the quantiles that it was trained for.
 
-    A `pool` stands in for what a young series has not shown yet; without one, a series begins from nothing.
+    A `pool` stands in for what a young series has not shown yet; without one, a series begins from nothing. Where there is a
+    `mixture`, forecasts lean towards it once a series is not young any more, with intervals as wide as the network has them.
     """
 
     network: Network
@@ -50,6 +53,7 @@ class Recurrent:
     quantiles: tuple[float, ...]
     fingerprint: str
     pool: Pool | None = None
+    mixture: Mixture | None = None
 
     @property
     def name(self) -> str:
@@ -57,12 +61,18 @@ class Recurrent:
 
     @property
     def state_size(self) -> int:
-        return self.scaler.size + self.network.state_size + self.inputs.static_count
+        return int(self.memory.stop) + self.inputs.static_count
 
     @property
     def memory(self) -> slice:
         """Where the cell's numbers lie in a state."""
-        return slice(self.scaler.size, self.scaler.size + self.network.state_size)
+        begin = self.scaler.size + (self.mixture.size if self.mixture else 0)
+        return slice(begin, begin + self.network.state_size)
+
+    @property
+    def mixed(self) -> slice:
+        """Where the mixture's numbers lie in a state."""
+        return slice(self.scaler.size, self.memory.start)
 
     # -- the door for streams ------------------------------------------------------------------------------------------------
 
@@ -131,6 +141,8 @@ class Recurrent:
         state = self.state_before(panel)[origins.index]
         at = panel.offsets[origins.index] + origins.known - 1
         state[:, : self.scaler.size] = walk.state_at(at, self.scaler)
+        if self.mixture:
+            state[:, self.mixed] = mixture_states(self.mixture, walk, panel, origins)
         rows_of = _rows_by_series(origins, len(panel))
         order = np.argsort(panel.lengths, kind="stable")
         order = order[[len(rows_of[b]) > 0 for b in order]]
@@ -141,6 +153,18 @@ class Recurrent:
                     state[rows, self.memory] = memory
         state[state[:, AGE] == 0, self.memory] = 0
         return state
+
+    def medians_at(self, panel: Panel, origins: Origins, weights: Sequence[float]) -> tuple[list[Float32], NDArray[np.bool_]]:
+        """Medians [R, L] from each origin with each of some weights of the mixture, and whether they are in logarithms [R]."""
+        assert self.mixture
+        state, leads = self.states_at(panel, origins), self._leads(panel, origins.index, origins.positions(panel))
+        middle, log, medians = self.quantiles.index(0.5), state[:, LOG] > 0, []
+        for weight in weights:
+            leaning = replace(self, mixture=replace(self.mixture, weight=weight))
+            median = leaning._forecast(state, leads)[:, :, middle]
+            median[log] = np.log(median[log])
+            medians.append(median.astype(np.float32))
+        return medians, log
 
     def walk(self, panel: Panel) -> Track:
         """The scaler's walk over the panel, with what the pool makes of young series."""
@@ -232,7 +256,12 @@ class Recurrent:
         scaled = self.scaler.step(state[:, own], y, into=into[:, own], prior=prior)
         if self.pool:
             self.pool.fill(scaled, position, self.scaler)
-        features = self.scaler.feature_rows(scaled, ~np.isnan(y)).T
+        observed = ~np.isnan(y)
+        if self.mixture:
+            v = np.where(observed, scaled[:, -1], np.float32(np.nan))
+            left_logs = (state[:, LOG] > 0) & (scaled[:, LOG] == 0)
+            self.mixture.step(state[:, self.mixed], v, scaled[:, AGE], left_logs, into=into[:, self.mixed])
+        features = self.scaler.feature_rows(scaled, observed).T
         with alone(len(state)):
             for rows, size, step in self._steps.cut(len(state)):
                 memory = step(filled(features[rows], beside[rows], size=size), filled(state[rows, self.memory], size=size))
@@ -259,6 +288,8 @@ class Recurrent:
             self._widen(change, self.pool.widths_at(state[:, AGE]))
         change *= state[:, SPREAD, None, None]
         change += base[:, :, None]
+        if self.mixture:
+            change += self._lean(change[:, :, self.quantiles.index(0.5)], state)[:, :, None]
         restored = self.scaler.restore(change, state[:, LOG] > 0)
         for q in range(len(self.quantiles)):
             into[:, :, q] = restored[:, :, q]
@@ -268,6 +299,14 @@ class Recurrent:
         wider = np.flatnonzero(widths != 1)
         middle = change[wider][:, :, self.quantiles.index(0.5), None]
         change[wider] = middle + widths[wider, None, None] * (change[wider] - middle)
+
+    def _lean(self, median: Float32, state: State) -> Float32:
+        """How far medians [R, L] go towards the mixture, in the unit of the state; not at all where a series is young."""
+        assert self.mixture
+        away: Float32 = self.mixture.forecast(state[:, self.mixed]) - median
+        away *= np.float32(self.mixture.weight)
+        away[(state[:, AGE] < self.mixture.young) | ~np.isfinite(away).all(axis=1)] = 0
+        return away
 
     # -- beyond the horizon --------------------------------------------------------------------------------------------------
 

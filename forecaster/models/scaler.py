@@ -249,13 +249,20 @@ def scaler_for(panel: Panel, horizon: int) -> Scaler:
     seasons = tuple(m for m in panel.frequency.season_lengths if 2 * m <= length)
     longest = max(seasons, default=1)
     ring = max(longest * (2 if 2 * longest <= LONGEST_RING else 1), horizon, LEAST_RING) + 1
+    base = choose_smoothing(logs_to_choose_by(panel, kind), horizon=horizon, lengths=(1, *seasons))
+    return Scaler(kind, seasons, base, ring, least_spread=_least_spread(panel))
+
+
+def logs_to_choose_by(panel: Panel, kind: Literal["log", "signed"]) -> Float32:
+    """The last values of some series [B, T], as a scaler of this kind has those that never leave the logarithms; else NaN."""
     some = np.random.default_rng(0).permutation(len(panel))[:SERIES_TO_CHOOSE_BY]
     v = np.full((len(some), min(int(panel.lengths.max(initial=1)), POSITIONS_TO_CHOOSE_BY)), np.nan, dtype=np.float32)
     for row, b in enumerate(some):
-        y = panel.series(b)[-v.shape[1] :]
-        v[row, : len(y)] = np.log(y) if kind == "log" and positive[b] else y
-    base = choose_smoothing(v, horizon=horizon, lengths=(1, *seasons))
-    return Scaler(kind, seasons, base, ring, least_spread=_least_spread(panel))
+        y = panel.series(int(b))
+        in_logs = kind == "log" and not np.isnan(y).all() and not (y <= 0).any()
+        y = y[-v.shape[1] :]
+        v[row, : len(y)] = np.log(y) if in_logs else y
+    return v
 
 
 def _least_spread(panel: Panel) -> float:

@@ -29,6 +29,7 @@ class Track:
     seasons: Float32
     season_at: NDArray[np.int64]  # [N]
     positions: Positions  # [N]
+    ring_size: int
     pool: Pool | None = None
 
     @property
@@ -85,7 +86,7 @@ def track(scaler: Scaler, panel: Panel, pool: Pool | None = None) -> Track:
         values[rows], season[rows] = after[:, scaler.size - 1], after[:, scaler.ring - 1]
     padded, at = _laid_out(values, panel, runs, columns=slice(scaler.ring, scaler.size))
     padded_seasons, season_at = _laid_out(season, panel, runs, columns=slice(SEASONS, scaler.ring))
-    return Track(features, numbers, padded, at, padded_seasons, season_at, positions, pool)
+    return Track(features, numbers, padded, at, padded_seasons, season_at, positions, scaler.ring_size, pool)
 
 
 def _note_runs(
