@@ -180,7 +180,11 @@ def smoothness(
     season_length: int,
     progress: Progress | None = None,
 ) -> Smoothness:
-    """What the network loses without each of its parts, in forecasts from the origins; errors scaled as on the leaderboard."""
+    """What the network loses without each of its parts, in forecasts from the origins; errors scaled as on the leaderboard.
+
+    It speaks alone: leaning towards smoothings would hide a part of what is lost.
+    """
+    recurrent = replace(recurrent, mixture=None)
     others = without_each(recurrent, panel, origins, progress=progress)
     forecasters = [Without(INTACT, recurrent), *(Without(name, one) for name, one in others.items())]
     result = backtest(forecasters, panel, horizon=recurrent.horizon, quantiles=(0.5,), origins=origins, progress=progress)

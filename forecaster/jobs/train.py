@@ -78,6 +78,8 @@ def train(
             say("going on from an unfinished training of the same data and settings (--fresh starts over)")
         training = _budget(config.training, learned, holdout=holdout, horizon=horizon)
         judged = _judged(learned.drop_last(holdout), config, training, folder=folder, progress=progress)
+        if judged.mixture:
+            say(f"forecasts go {judged.mixture.weight:.1%} of the way towards smoothings of each series (training.lean)")
         deployed = judged
         if training.refit_share > 0:
             say("refit on the whole panel" if learned is panel else "refit on the whole of the sample")

@@ -91,8 +91,8 @@ def tail_origins(tail: NDArray[np.int64], lengths: NDArray[np.int64]) -> Origins
 def errors_by_leaning(network: Float32, mixture: Float32, truth: Float32, weight: Float32) -> Values:
     """The mean absolute error [G] of medians [R, L] that lean by each of LEANINGS, with a weight for each truth [R, L]."""
     told = np.isfinite(truth) & np.isfinite(network) & np.isfinite(mixture)
-    network, mixture, truth, counts = (part[told].astype(np.float64) for part in (network, mixture, truth, weight))
-    errors = [(np.abs(truth - network - w * (mixture - network)) * counts).sum() for w in LEANINGS]
+    away, beside, counts = ((part[told]).astype(np.float64) for part in (truth - network, mixture - network, weight))
+    errors = [(np.abs(away - w * beside) * counts).sum() for w in LEANINGS]
     return np.asarray(errors) / max(float(counts.sum()), 1e-300)
 
 
