@@ -25,7 +25,7 @@ from forecaster.ingest import PanelStore
 from forecaster.jobs.ablate import ablation_key, exam_of
 from forecaster.jobs.home import Home
 from forecaster.jobs.rungs import Exam, Training, on_one_core
-from forecaster.models import ensemble
+from forecaster.models import ensemble, lessons
 from forecaster.models.cells import LADDER
 from forecaster.models.holt_winters import HoltWinters
 from forecaster.models.network import Network
@@ -95,7 +95,7 @@ def one_origin() -> Iterator[None]:
         plan = plan_windows(config, panel, scaler)
         return replace(plan, stride=plan.length - plan.burn_in)
 
-    with patch.object(ensemble, "plan_windows", sparse):
+    with patch.object(lessons, "plan_windows", sparse):
         yield
 
 
