@@ -36,7 +36,8 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def _type(home: Path, words: Sequence[str], feed: str | None = None) -> Result:
+def type_words(home: Path, words: Sequence[str], feed: str | None = None) -> Result:
+    """What `forecast WORDS…` comes to in a home, in this process."""
     return CliRunner().invoke(
         app, [str(word) for word in words], input=feed, env={"FORECASTER_HOME": str(home), "COLUMNS": "100"}
     )
@@ -53,8 +54,8 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     is_later = long["ds"] >= wide["ds"].iloc[-LIVE_QUARTERS]
     long[~is_later].to_csv(home / "macro.csv", index=False)
     long[is_later].to_csv(home / "later.csv", index=False)
-    assert _type(home, ["ingest", home / "macro.csv", "--name", "macro"]).exit_code == 0
-    done = _type(home, ["train", CONFIG, "--panel", "macro", "--name", "tiny", *TINY_SETTINGS])
+    assert type_words(home, ["ingest", home / "macro.csv", "--name", "macro"]).exit_code == 0
+    done = type_words(home, ["train", CONFIG, "--panel", "macro", "--name", "tiny", *TINY_SETTINGS])
     assert done.exit_code == 0, done.output
     return home
 
@@ -69,7 +70,7 @@ def home(trained_home: Path, tmp_path: Path) -> Path:
 def forecast(home: Path, monkeypatch: pytest.MonkeyPatch) -> Forecast:
     """`forecast WORDS…` typed in the home, in this process."""
     monkeypatch.chdir(home)
-    return lambda *words, feed=None: _type(home, words, feed)
+    return lambda *words, feed=None: type_words(home, words, feed)
 
 
 @pytest.fixture

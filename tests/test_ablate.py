@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CONFIG, TINY_SETTINGS, Forecast
+from conftest import CONFIG, TINY_SETTINGS, Forecast, type_words
 from models_panels import weekly_panel
 
 from forecaster.config import Config, read_config
@@ -45,13 +46,26 @@ def trained(exam: Exam, folder: Path, rung: str = "gru", seed: int = 1) -> Train
     return training
 
 
+@pytest.fixture(scope="module")
+def climbed(trained_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A home where two rungs were trained and compared, and what the command printed."""
+    home = Path(shutil.copytree(trained_home, tmp_path_factory.mktemp("ladder") / "my home"))
+    done = type_words(home, [*WORDS, *TWO, "--json", "--write-config", home / "chosen.yaml"])
+    assert done.exit_code == 0, done.output
+    return home, done.stdout
+
+
+@pytest.fixture
+def ladder_home(climbed: tuple[Path, str], home: Path) -> Path:
+    """The home of the test, where two rungs were trained and compared before."""
+    return Path(shutil.copytree(climbed[0], home, dirs_exist_ok=True))
+
+
 # -- what the command tells ----------------------------------------------------------------------------------------------------
 
 
-def test_a_ladder_is_told_as_json_with_the_costs_of_each_rung(forecast: Forecast, home: Path) -> None:
-    done = forecast(*WORDS, *TWO, "--json", "--write-config", "chosen.yaml")
-    assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
+def test_a_ladder_is_told_as_json_with_the_costs_of_each_rung(climbed: tuple[Path, str]) -> None:
+    home, told = climbed[0], json.loads(climbed[1])
     rows = {row["forecaster"]: row for row in told["ladder"]}
     assert set(rows) == {"smoothing", "gru", "base", "seasonal_naive", "ses"}
     for name in ("smoothing", "gru"):
@@ -71,7 +85,7 @@ def test_a_ladder_is_told_as_json_with_the_costs_of_each_rung(forecast: Forecast
     assert set(pd.read_parquet(results(home) / "by_lead.parquet")["forecaster"]) == set(rows)
 
 
-def test_a_ladder_is_told_in_words_that_end_with_what_to_use(forecast: Forecast) -> None:
+def test_a_ladder_is_told_in_words_that_end_with_what_to_use(forecast: Forecast, ladder_home: Path) -> None:
     done = forecast(*WORDS, *TWO)
     assert done.exit_code == 0, done.output
     assert "macro: horizon 8 from 12 rolling origins of 3 series, seeds 1, 2, 3" in done.stdout
@@ -82,9 +96,8 @@ def test_a_ladder_is_told_in_words_that_end_with_what_to_use(forecast: Forecast)
 # -- going on ------------------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_trained_is_not_trained_again(forecast: Forecast, home: Path) -> None:
-    assert forecast(*WORDS, *TWO).exit_code == 0
-    folder = results(home)
+def test_what_was_trained_is_not_trained_again(forecast: Forecast, ladder_home: Path) -> None:
+    folder = results(ladder_home)
     before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*-[123].json")}
     assert len(before) == 6
     (folder / "gru-2.json").unlink()
