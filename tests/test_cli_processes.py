@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -17,14 +19,20 @@ LONG = ["train", str(CONFIG), "--panel", "macro", "--name", "long", *TINY_SETTIN
 LONG += ["--set", "training.validation_steps=10", "--set", "training.patience=100000", "--set", "training.refit_share=0"]
 
 
-def begin(home: Path, *words: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def begin(home: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command in a process of its own, which a test that fails meanwhile does not wait for."""
     environment = {**os.environ, "FORECASTER_HOME": str(home)}
     pipe = subprocess.PIPE
-    return subprocess.Popen([*PROGRAM, *words], cwd=home, env=environment, stdin=pipe, stdout=pipe, stderr=pipe)
+    with subprocess.Popen([*PROGRAM, *words], cwd=home, env=environment, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_for_checkpoint(home: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not list((home / "runs" / ".unfinished").glob("*/training/*/last.ckpt")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
