@@ -1,5 +1,6 @@
 """Training: repeatable, interruptible, and better than doing nothing."""
 
+import shutil
 import time
 import warnings
 from collections.abc import Iterator
@@ -196,6 +197,16 @@ def test_a_refit_trains_anew_what_was_best_early(tmp_path: Path) -> None:
     stretches = [float(one.network.member(0).head.stretch) for one in (judged, refitted)]
     assert stretches[0] == stretches[1]
     assert refitted.fingerprint != judged.fingerprint
+
+
+def test_a_refit_takes_what_was_trained_anew_on_the_same_panel(tmp_path: Path) -> None:
+    panel, training = noise_panel(), HASTY.model_copy(update={"refit_share": 0.2})
+    judged = train(panel, tmp_path / "first", training)
+    taken = refit_network(judged, panel, training=training, seed=1, folder=tmp_path / "taken", trained=tmp_path / "first")
+    assert not (tmp_path / "taken" / "member-0").exists()
+    shutil.rmtree(tmp_path / "first" / "again")
+    anew = refit_network(judged, panel, training=training, seed=1, folder=tmp_path / "anew", trained=tmp_path / "first")
+    assert taken.fingerprint == anew.fingerprint
 
 
 def test_what_goes_on_learning_stays_as_unsure_as_it_was(tmp_path: Path) -> None:

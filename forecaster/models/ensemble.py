@@ -28,6 +28,7 @@ from forecaster.series import Panel
 
 REFIT_RATE = 0.3  # the refit's learning rate begins at this share of the first one
 EARLY = 0.4  # of the budget: a member that was at its best by then is trained anew on the whole panel, for as long
+AGAIN = "again"  # the folder of those
 FIRST = 0.8  # of the progress: that of the training that a tail judges
 NOTHING_BESIDE = InputsConfig(calendar=False, known=(), static=())
 
@@ -76,8 +77,7 @@ def train_network(
             stretch = stretch_of(network, tail_windows(lessons[0], tail), quantiles)
             mixture = leaned(forecaster(), panel, tail) if mixture else None
         anew = [
-            lesson.again(panel, folder / "again" / lesson.folder.name) if lesson.share() <= EARLY else lesson
-            for lesson in lessons
+            lesson.again(panel, folder / AGAIN / lesson.folder.name) if lesson.share() <= EARLY else lesson for lesson in lessons
         ]
         network = taught(anew, model, _part(progress, FIRST, 1.0))
     network.widen(stretch)
@@ -126,8 +126,9 @@ def refit_network(
     for number, lesson in enumerate(lessons):
         before = begun[number] if begun else None
         share = before.share() if before else 1.0
-        if before and share <= EARLY:
-            lessons[number] = before.again(panel, lesson.folder)
+        if before and trained and share <= EARLY:
+            done = before.again(panel, trained / AGAIN / before.folder.name)
+            lessons[number] = done if done.is_done() else replace(done, folder=lesson.folder)
             continue
         begin = folder / f"begin-{number}.safetensors"
         save_file(forecaster.network.member(number).state_dict(), begin)

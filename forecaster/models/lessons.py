@@ -52,6 +52,13 @@ class Lesson:
         with safe_open(self.weights, framework="pt") as file:
             return float(file.metadata()["share"])
 
+    def is_done(self) -> bool:
+        """Whether the member lies there, taught by this very panel."""
+        if not self.weights.exists():
+            return False
+        with safe_open(self.weights, framework="pt") as file:
+            return bool(file.metadata().get("panel") == self.panel.fingerprint)
+
     def again(self, panel: Panel, folder: Path) -> "Lesson":
         """The same lesson on a panel of which nothing is held back, ended where this one was at its best."""
         return replace(self, panel=panel, folder=folder, judged=False, until=self.share())
@@ -131,7 +138,7 @@ def _learn(lesson: Lesson, progress: Progress | None) -> None:
         until=lesson.until,
     )
     beside = lesson.weights.with_suffix(".part")
-    save_file(trained.network.member(0).state_dict(), beside, metadata={"share": str(trained.share)})
+    save_file(trained.network.member(0).state_dict(), beside, metadata={"share": str(trained.share), "panel": panel.fingerprint})
     beside.replace(lesson.weights)
 
 
