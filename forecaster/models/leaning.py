@@ -1,7 +1,7 @@
 """How a network comes to lean: the mixture of its panel, walked over whole panels, and how far medians go towards it.
 
-They go the usual way, a quarter of it, unless the held-back tail says that this is clearly worse: a tail is one stretch of time,
-and what it says of the next is not much, the less the shorter it is, since near leads are where a network is best.
+They go the usual way, a quarter of it, unless the held-back tail says that this is clearly worse than another: a tail is one
+stretch of time, and what it says of the next is not much, the less the shorter it is, since near leads are where a network is best.
 Axes: B series, R rows of origins, L leads, K smoothings, G weights.
 """
 
@@ -19,7 +19,7 @@ from forecaster.models.windows import series_importance
 from forecaster.series import Origins, Panel, Values
 
 LEANINGS = np.arange(25) / 40
-TOLERANCE = 0.005  # of the least error: less of a difference on the tail is none
+TOLERANCE = 0.01  # of the least error: less of a difference on the tail is none
 MOST_ORIGINS = 4_000  # of a tail, to choose by
 
 
@@ -58,22 +58,22 @@ def mixture_states(mixture: Mixture, walk: Track, panel: Panel, origins: Origins
 
 
 def leaning(errors: Values, *, usual: float, tolerance: float = TOLERANCE) -> float:
-    """The weight of a mixture, one of LEANINGS: of those with nearly the least of the errors [G], the nearest to the usual.
+    """The usual weight of a mixture, or where its error is clearly not the least of errors [G], the one of LEANINGS that has it.
 
     >>> leaning(1 + LEANINGS, usual=0.25)  # the network alone is far better
     0.0
     >>> leaning(1 + LEANINGS / 100, usual=0.25)  # it makes little difference
     0.25
     """
-    near = LEANINGS[errors <= (1 + tolerance) * errors.min()]
-    return float(near[int(np.abs(near - usual).argmin())])
+    at_usual = float(np.interp(usual, LEANINGS, errors))
+    return usual if at_usual <= (1 + tolerance) * errors.min() else float(LEANINGS[int(errors.argmin())])
 
 
 def tolerance_of(tail: NDArray[np.int64], horizon: int) -> float:
     """The share of the error that makes no difference, by a tail [B]: the more, the less of the horizon it holds.
 
     >>> tolerance_of(np.array([6, 6, 0]), 6), tolerance_of(np.array([1, 2]), 6)
-    (0.005, 0.02)
+    (0.01, 0.04)
     """
     given = tail[tail > 0]
     return TOLERANCE * max(horizon / float(given.mean()), 1.0) if len(given) else TOLERANCE
