@@ -1,7 +1,7 @@
 """How a network comes to lean: the mixture of its panel, walked over whole panels, and how far medians go towards it.
 
 They go the usual way, a quarter of it, unless the held-back tail says that this is clearly worse than another: a tail is one
-stretch of time, and what it says of the next is not much, the less the shorter it is, since near leads are where a network is best.
+stretch of time, and what it says of the next is not much, the less the shorter it is, since a network is best at near leads.
 Axes: B series, R rows of origins, L leads, K smoothings, G weights.
 """
 
