@@ -166,7 +166,7 @@ def test_the_tail_says_how_far_to_lean() -> None:
 
 def test_a_network_that_is_far_better_does_not_lean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     panel = panel_of([np.exp(series_of(50, seed=b)) for b in range(6)])
-    monkeypatch.setattr(ensemble, "errors_by_leaning", lambda *parts: 1 + LEANINGS)  # noqa: ARG005
+    monkeypatch.setattr(ensemble, "errors_by_leaning", lambda *parts: 1 + LEANINGS)
     assert trained(panel, tmp_path).mixture is None
 
 
@@ -182,7 +182,7 @@ def trained(panel: Panel, folder: Path, **settings: float) -> Recurrent:
 
 
 def test_a_trained_network_leans_and_its_refit_as_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ensemble, "leaning", lambda errors, *, usual, tolerance: usual)  # noqa: ARG005 - as if it were no worse
+    monkeypatch.setattr(ensemble, "leaning", lambda errors, *, usual, tolerance: usual)
     panel = panel_of([np.exp(series_of(50, seed=b)) for b in range(6)])
     leaned = trained(panel, tmp_path / "with")
     alone = trained(panel, tmp_path / "without", lean=0.0)
