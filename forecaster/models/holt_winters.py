@@ -66,8 +66,10 @@ def smooth(
     new_level = expected + np.maximum(alpha, one / age) * error
     trend = np.where(observed & (age > max(length, 2)), beta, np.float32(0))
     new_slope = drift + trend * (new_level - level - drift)
-    share = np.where(observed, np.maximum(gamma, one / (one + np.floor((age - one) / np.float32(length)))), np.float32(0))
-    new_season = season + share * (known - new_level - season) if length > 1 else season
+    new_season = season
+    if length > 1:
+        share = np.where(observed, np.maximum(gamma, one / (one + np.floor((age - one) / np.float32(length)))), np.float32(0))
+        new_season = season + share * (known - new_level - season)
     return Smoothed(new_level, new_slope, new_season, error)
 
 

@@ -4,12 +4,12 @@ A network that all series share is sure of whatever moved all of them while it l
 knows its own series alone. Both err, for different reasons, so between the two lies a better forecast than either; how far
 the network should give way is found on values that it was not trained on (`leaning.py`).
 
-Each of K smoothings is a damped trend (`holt_winters.py`) with weights of its own, of the values as they are or of the values
-without their season, which one more smoothing carries. Now and then the forecasts of all are kept, their errors at the next L
-positions are added to what each has lost, and what was lost long ago fades. With the loss of each relative to the mean of all,
-drawn towards what is usual on the panel, the share of a smoothing is
+Each of K smoothings has weights of its own, half of them for a level alone and half for a damped trend (`holt_winters.py`), of
+the values as they are or of the values without their season, which one more smoothing carries. Now and then the forecasts of all
+are kept, their errors at the next L positions are added to what each has lost, and what was lost long ago fades. With the loss of
+each relative to the mean of all, drawn towards what is usual on the panel, the share of a smoothing is
 
-    share ~ (relative loss) ^ -POWER
+    share ~ (relative loss) ^ -12
 
 Source: Bates and Granger 1969 (10.1057/jors.1969.103), with the fading and the power of Stock and Watson 2004 (10.1002/for.928).
 Everything is float32 numpy, elementwise and in a fixed order, hence the same for any batch. B series, M season, L leads.
@@ -17,6 +17,7 @@ Everything is float32 numpy, elementwise and in a fixed order, hence the same fo
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,21 +25,30 @@ from numpy.typing import NDArray
 from forecaster.forecast import State
 from forecaster.models.holt_winters import Float32, HoltWinters, smooth
 
-TRENDS = (  # each of the values, and where there is a season, of the values without it
-    HoltWinters(level=0.2, slope=0.0, season=0.0, damping=0.9, length=1),
-    HoltWinters(level=0.7, slope=0.0, season=0.0, damping=0.9, length=1),
+LEVELS = (0.2, 0.7)  # weights of the smoothings that have a level alone
+TRENDS = (  # and those with a damped trend
     HoltWinters(level=0.3, slope=0.03, season=0.0, damping=0.98, length=1),
     HoltWinters(level=0.7, slope=0.1, season=0.0, damping=0.9, length=1),
 )
+KINDS = len(LEVELS) + len(TRENDS)
 SEASON = (np.float32(0.1), np.float32(0.01), np.float32(0.2), np.float32(0.95))  # weights of the one that carries the season
-POWER_OF_TWO = 3  # a share is inverse to the 12th power of the loss: its cube, squared twice
+SQUARED = 2  # times, of a cube: a share is inverse to the 12th power of the loss
 PRIOR = np.float32(3)  # horizons that what is usual on the panel counts for
 FADE = np.float32(0.98)  # of a loss, from one kept forecast to the next: a memory of 50 horizons
 LEAST_YOUNG = 4  # positions before a first forecast is kept; two seasons, where these are longer
 UTMOST = 1e30  # no number is larger when a series leaves the logarithms
-WAITED, SCORED, SEASON_LEVEL, SEASON_SLOPE, FIXED = range(5)  # then K each of the five below, then the season [M]
-PER_TREND = LEVEL, SLOPE, KEPT_LEVEL, KEPT_SLOPE, LOSS = range(5)
+WAITED, SCORED, SEASON_LEVEL, SEASON_SLOPE, FIXED = range(5)
 ONE, ZERO = np.float32(1), np.float32(0)
+
+
+class _Parts(NamedTuple):
+    """Where the numbers of the smoothings lie in a state: levels [K], slopes of those with a trend [K / 2], and so on."""
+
+    level: slice
+    slope: slice
+    loss: slice
+    kept_level: slice
+    kept_slope: slice
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,8 @@ class Mixture:
 
     @property
     def count(self) -> int:
-        """K, the smoothings."""
-        return len(TRENDS) * (2 if self.length > 1 else 1)
+        """K, the smoothings: levels of the values, then of the values without their season, then trends likewise."""
+        return KINDS * (2 if self.length > 1 else 1)
 
     @property
     def size(self) -> int:
@@ -86,54 +96,49 @@ class Mixture:
         Series that at this position `left_logs` [B] have their state translated first. Written `into` other rows if given.
         """
         after = np.empty_like(state) if into is None else into
-        state = self._translated(state, left_logs)
+        state, at = self._translated(state, left_logs), self._parts
         numbers = state[:, : self._season].T.copy()
-        trends = numbers[FIXED:].reshape(len(PER_TREND), self.count, -1)
         season = state[:, self._season].copy() if self.length > 1 else np.zeros_like(v)
-        seen = np.zeros(trends.shape[1:], dtype=np.float32)
-        seen[len(TRENDS) :] = season
-        self._judge(numbers, trends, v, seen)
-        begun, known_age = age > 0, np.maximum(age, ONE)
-        now = smooth(trends[LEVEL], trends[SLOPE], seen, v=v, age=known_age, weights=self._weights, length=1)
-        trends[LEVEL] = np.where(begun, now.level, ZERO)
-        trends[SLOPE] = np.where(age > self.length, now.slope, ZERO)
+        seen = self._seen(season)
+        self._judge(numbers, v, seen)
+        known_age = np.maximum(age, ONE)
+        self._move(numbers, v, known_age, seen)
         if self.length > 1:
             own = numbers[SEASON_LEVEL], numbers[SEASON_SLOPE]
-            of_season = smooth(*own, season, v=v, age=known_age, weights=SEASON, length=self.length)
+            moved = smooth(*own, season, v=v, age=known_age, weights=SEASON, length=self.length)
+            numbers[SEASON_LEVEL], numbers[SEASON_SLOPE] = moved.level, moved.slope
             after[:, self._season : -1] = state[:, self._season + 1 :]  # the season moves on by one
-            after[:, -1] = np.where(begun, of_season.season, ZERO)
-            numbers[SEASON_LEVEL] = np.where(begun, of_season.level, ZERO)
-            numbers[SEASON_SLOPE] = np.where(begun, of_season.slope, ZERO)
-        self._keep(numbers, trends, age)
-        after[:, : self._season] = numbers.T
+            after[:, -1] = moved.season
+        waited = numbers[WAITED]
+        again = (age >= self.young) & ((waited == 0) | (waited >= self.horizon))
+        fade = np.where(again, FADE, ONE)
+        numbers[at.loss] *= fade
+        numbers[SCORED] *= fade
+        numbers[WAITED] = np.where(again, ONE, np.where(waited > 0, waited + ONE, ZERO))
+        moving = at.loss.stop
+        after[:, :moving] = numbers[:moving].T
+        after[:, moving : self._season] = state[:, moving : self._season]
+        rows = np.flatnonzero(again)  # what all say now is kept where the last forecasts were judged to their end, or none was
+        after[rows, at.kept_level] = numbers[at.level, rows].T
+        after[rows, at.kept_slope] = numbers[at.slope, rows].T
         return after
 
     def shares(self, state: State) -> Float32:
         """The share of each smoothing [K, B]; they add up to 1."""
-        losses = state[:, FIXED : self._season].T.reshape(len(PER_TREND), self.count, -1)[LOSS]
-        scored = state[:, SCORED]
-        mean = losses / np.maximum(scored, ONE)
-        all_of_them = _sum(mean) / np.float32(self.count)
-        relative = np.where(all_of_them > 0, mean / np.where(all_of_them > 0, all_of_them, ONE), ONE)
-        horizons = scored / np.float32(self.horizon)
-        usual = np.asarray(self.usual, dtype=np.float32)[:, None]
-        drawn = (relative * horizons + usual * PRIOR) / (horizons + PRIOR)
-        share: Float32 = ONE / (drawn * drawn * drawn)
-        for _ in range(POWER_OF_TWO - 1):
-            share *= share
-        share /= _sum(share)
-        return share
+        return self._shares(state[:, SCORED], state[:, self._parts.loss].T.copy())
 
     def forecast(self, state: State) -> Float32:
         """What the mixture says of each lead [B, L], in the scaler's unit."""
-        share = self.shares(state)
-        trends = state[:, FIXED : self._season].T.reshape(len(PER_TREND), self.count, -1)
-        path: Float32 = np.repeat(_sum(share * trends[LEVEL])[:, None], self.horizon, axis=1)
-        for k in range(self.count):
-            if TRENDS[k % len(TRENDS)].slope > 0:
-                path += (share[k] * trends[SLOPE, k])[:, None] * self._paths[k]
+        at = self._parts
+        numbers = state[:, : at.loss.stop].T.copy()
+        share = self._shares(numbers[SCORED], numbers[at.loss])
+        path: Float32 = np.repeat(_sum(share * numbers[at.level])[:, None], self.horizon, axis=1)
+        slope = share[self.count // 2 :] * numbers[at.slope]
+        for k, away in enumerate(self._paths):
+            own = slope[k] + slope[k + len(TRENDS)] if self.length > 1 else slope[k]
+            path += own[:, None] * away
         if self.length > 1:
-            whole = _sum(share[len(TRENDS) :])[:, None]
+            whole = _sum(share[self._sees_season])[:, None]
             for lead in range(0, self.horizon, self.length):
                 turn = path[:, lead : lead + self.length]
                 turn += whole * state[:, self._season : self._season + turn.shape[1]]
@@ -141,62 +146,103 @@ class Mixture:
 
     def mean_losses(self, state: State) -> tuple[float, ...]:
         """What each smoothing has lost, relative to the mean of all, over all series at states [B, size] that were judged [K]."""
-        judged = state[state[:, SCORED] > 0].astype(np.float64)
-        losses = judged[:, FIXED : self._season].reshape(len(judged), len(PER_TREND), self.count)[:, LOSS]
+        losses = state[state[:, SCORED] > 0].astype(np.float64)[:, self._parts.loss]
         mean = losses.mean(axis=1, keepdims=True)
         relative = np.divide(losses, mean, out=np.ones_like(losses), where=mean > 0)
-        return tuple(relative.mean(axis=0).tolist()) if len(judged) else (1.0,) * self.count
+        return tuple(relative.mean(axis=0).tolist()) if len(losses) else (1.0,) * self.count
+
+    @cached_property
+    def _parts(self) -> _Parts:
+        """Where the numbers of the smoothings lie."""
+        widths = [self.count, self.count // 2, self.count, self.count, self.count // 2]
+        ends = (FIXED + np.cumsum(widths)).tolist()
+        return _Parts(*(slice(end - width, end) for end, width in zip(ends, widths, strict=True)))
 
     @property
     def _season(self) -> int:
         """The column at which the season begins, the next position's number first."""
-        return FIXED + len(PER_TREND) * self.count
+        return int(self._parts.kept_slope.stop)
 
     @cached_property
-    def _weights(self) -> tuple[Float32, ...]:
-        """Of level, slope, season and damping, a row for each smoothing [K, 1]."""
-        rows = [(t.level, t.slope, t.season, t.damping) for t in TRENDS] * (self.count // len(TRENDS))
+    def _sees_season(self) -> NDArray[np.bool_]:
+        """Which smoothings are of the values without their season [K]."""
+        both = [False] * len(LEVELS) + [True] * len(LEVELS), [False] * len(TRENDS) + [True] * len(TRENDS)
+        return np.array(both[0] + both[1] if self.length > 1 else [False] * KINDS)
+
+    @cached_property
+    def _level_weights(self) -> Float32:
+        """Of the smoothings that have a level alone [K / 2, 1]."""
+        return np.array(LEVELS * (self.count // KINDS), dtype=np.float32)[:, None]
+
+    @cached_property
+    def _trend_weights(self) -> tuple[Float32, ...]:
+        """Of level, slope, season and damping, a row for each smoothing with a trend [K / 2, 1]."""
+        rows = [(t.level, t.slope, t.season, t.damping) for t in TRENDS] * (self.count // KINDS)
         return tuple(np.array(rows, dtype=np.float32).T[:, :, None])
 
     @cached_property
     def _paths(self) -> Float32:
-        """By how many slopes each lead is away from the level [K, L]."""
-        return np.stack([trend.path(self.horizon) for trend in TRENDS] * (self.count // len(TRENDS)))
+        """By how many slopes each lead is away from the level, for each of TRENDS."""
+        return np.stack([trend.path(self.horizon) for trend in TRENDS])
 
-    def _judge(self, numbers: Float32, trends: Float32, v: Float32, seen: Float32) -> None:
+    def _seen(self, season: Float32) -> Float32:
+        """What each smoothing leaves out of a value [K, B]."""
+        seen = np.zeros((self.count, len(season)), dtype=np.float32)
+        seen[self._sees_season] = season
+        return seen
+
+    def _judge(self, numbers: Float32, v: Float32, seen: Float32) -> None:
         """Add the errors of the kept forecasts to what each has lost, in place; the season is told as it is by now."""
+        at = self._parts
         judged = (numbers[WAITED] > 0) & ~np.isnan(v)
-        lead = np.maximum(numbers[WAITED].astype(np.int64) - 1, 0)
-        told = trends[KEPT_LEVEL] + trends[KEPT_SLOPE] * self._paths[:, lead] + seen
-        trends[LOSS] += np.where(judged, np.abs(v - told), ZERO)
+        told = numbers[at.kept_level] + seen
+        away = self._paths[:, np.maximum(numbers[WAITED].astype(np.int64) - 1, 0)]
+        half = self.count // 2
+        for first in range(0, half, len(TRENDS)):
+            told[half + first : half + first + len(TRENDS)] += numbers[at.kept_slope][first : first + len(TRENDS)] * away
+        told -= v
+        np.abs(told, out=told)
+        numbers[at.loss] += np.where(judged, told, ZERO)
         numbers[SCORED] += judged
 
-    def _keep(self, numbers: Float32, trends: Float32, age: Float32) -> None:
-        """Keep what all say now where the last forecasts have been judged to their end, or none was kept yet, in place."""
-        waited = numbers[WAITED]
-        again = (age >= self.young) & ((waited == 0) | (waited >= self.horizon))
-        trends[KEPT_LEVEL] = np.where(again, trends[LEVEL], trends[KEPT_LEVEL])
-        trends[KEPT_SLOPE] = np.where(again, trends[SLOPE], trends[KEPT_SLOPE])
-        fade = np.where(again, FADE, ONE)
-        trends[LOSS] *= fade
-        numbers[SCORED] *= fade
-        numbers[WAITED] = np.where(again, ONE, np.where(waited > 0, waited + ONE, ZERO))
+    def _move(self, numbers: Float32, v: Float32, age: Float32, seen: Float32) -> None:
+        """Move levels and slopes by one position, in place; a series that has not begun stays at zero."""
+        at, half = self._parts, self.count // 2
+        level, slope = numbers[at.level], numbers[at.slope]
+        observed = ~np.isnan(v)
+        weight = np.where(observed, np.maximum(self._level_weights, ONE / age), ZERO)
+        level[:half] += weight * (np.where(observed, v, ZERO) - seen[:half] - level[:half])
+        now = smooth(level[half:], slope, seen[half:], v=v, age=age, weights=self._trend_weights, length=1)
+        level[half:] = now.level
+        slope[:] = now.slope
+        slope *= age > self.length
+
+    def _shares(self, scored: Float32, losses: Float32) -> Float32:
+        mean = np.asarray(losses / np.maximum(scored, ONE), dtype=np.float32)
+        all_of_them = _sum(mean) / np.float32(self.count)
+        is_known = all_of_them > 0
+        relative = np.where(is_known, mean / np.where(is_known, all_of_them, ONE), ONE)
+        horizons = scored / np.float32(self.horizon)
+        drawn = (relative * horizons + np.asarray(self.usual, dtype=np.float32)[:, None] * PRIOR) / (horizons + PRIOR)
+        share: Float32 = ONE / (drawn * drawn * drawn)
+        for _ in range(SQUARED):
+            share *= share
+        share /= _sum(share)
+        return share
 
     def _translated(self, state: State, left_logs: NDArray[np.bool_]) -> State:
         """The state, as a copy from logarithms to plain values where a series has left them."""
         rows = np.flatnonzero(left_logs)
         if not len(rows):
             return state
-        after = state.copy()
+        after, at = state.copy(), self._parts
         part = np.clip(state[rows].astype(np.float64), -np.log(UTMOST), np.log(UTMOST))
         plain, change = np.exp(part), np.expm1(part)
-        trends, as_plain = (p[:, FIXED : self._season].reshape(len(rows), len(PER_TREND), -1) for p in (part, plain))
-        for level, slope in ((LEVEL, SLOPE), (KEPT_LEVEL, KEPT_SLOPE)):
-            trends[:, slope] *= as_plain[:, level]
-            trends[:, level] = as_plain[:, level]
-        trends[:, LOSS] = state[rows][:, FIXED : self._season].reshape(len(rows), len(PER_TREND), -1)[:, LOSS]
-        trends[:, LOSS] *= as_plain[:, LEVEL, :1]
-        part[:, :FIXED] = state[rows, :FIXED]
+        for level, slope in ((at.level, at.slope), (at.kept_level, at.kept_slope)):
+            part[:, slope] *= plain[:, level][:, self.count // 2 :]
+            part[:, level] = plain[:, level]
+        part[:, at.loss] = state[rows, at.loss] * plain[:, [at.level.start]]
+        part[:, [WAITED, SCORED]] = state[rows][:, [WAITED, SCORED]]
         part[:, SEASON_SLOPE] *= plain[:, SEASON_LEVEL]
         part[:, SEASON_LEVEL] = plain[:, SEASON_LEVEL] if self.length > 1 else 0
         part[:, self._season :] = plain[:, [SEASON_LEVEL]] * change[:, self._season :]
