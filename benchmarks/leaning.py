@@ -38,6 +38,7 @@ from forecaster.series import Origins, Panel
 
 QUANTILES = (0.1, 0.5, 0.9)
 WEIGHTS = (0.0, 0.1, 0.25, 0.4)
+LEAST_SEASONS = 2  # of a typical series, to learn from
 
 
 def blocks_of(file: str, data: Path, *, size: int, alias: str, how: str) -> pd.DataFrame:
@@ -102,11 +103,13 @@ def load(name: str, *, data: Path, home: Path) -> tuple[Panel, int, int]:
     return PanelStore(home / "data" / "panels").load(stored), horizon, season
 
 
-def owa_of(name: str, fold: int, *, seed: int, steps: int, data: Path, home: Path) -> tuple[float | None, dict[str, float]]:
-    """The weight that the training chose, and the OWA by weight, "chosen" among them."""
+def owa_of(name: str, fold: int, *, seed: int, steps: int, data: Path, home: Path) -> tuple[float, dict[str, float]] | None:
+    """The weight that the training chose, and the OWA by weight, "chosen" among them; None where hardly anything is left."""
     panel, horizon, season = load(name, data=data, home=home)
-    panel = panel.drop_last(fold * horizon)
+    full, panel = panel, panel.drop_last(fold * horizon)
     known = panel.drop_last(horizon)
+    if len(known) < len(full) / 2 or np.median(known.lengths) < LEAST_SEASONS * season:
+        return None
     trained = train_network(
         known,
         model=ModelConfig(members=1),
@@ -146,7 +149,10 @@ def main() -> None:
     print(f"{'panel':12} fold seed  {'  '.join(f'{weight:>5g}' for weight in WEIGHTS)}  chosen")
     for name in given.panels:
         for fold, seed in ((fold, seed) for fold in range(given.folds) for seed in given.seeds):
-            chosen, said = owa_of(name, fold, seed=seed, steps=given.steps, data=given.data, home=home)
+            found = owa_of(name, fold, seed=seed, steps=given.steps, data=given.data, home=home)
+            if not found:
+                continue
+            chosen, said = found
             told = "  ".join(f"{said[f'{weight:g}']:.3f}" for weight in WEIGHTS)
             print(f"{name:12} {fold + 1:4} {seed:4}  {told}  {said['chosen']:.3f} ({chosen:g})", flush=True)
             for key, owa in said.items():

@@ -11,6 +11,7 @@ scale nor look at a calendar. "sgemm" is what the products alone would cost at t
 import argparse
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from time import process_time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,9 +26,10 @@ from forecaster.models.calendar import Calendar
 from forecaster.models.checkpoint import recurrent_from
 from forecaster.models.holt_winters import HoltWinters
 from forecaster.models.inputs import Inputs
+from forecaster.models.mixture import Mixture
 from forecaster.models.network import ModelConfig, Network
 from forecaster.models.recurrent import Recurrent
-from forecaster.models.scaler import Scaler
+from forecaster.models.scaler import AGE, Scaler
 from forecaster.models.tiles import SIZES, TILE, Tiles, alone, filled
 
 HOURLY, M, LEADS, QUANTILES = Frequency("h"), 24, 24, (0.1, 0.5, 0.9)
@@ -64,7 +66,18 @@ def forecaster_of(hidden: int, members: int) -> Recurrent:
     network = Network(config, scaler, horizon=LEADS, quantiles=QUANTILES, inputs=inputs)
     for weight in network.parameters():
         nn.init.normal_(weight, std=0.1)
-    return recurrent_from(network, scaler, config, frequency=HOURLY, horizon=LEADS, quantiles=QUANTILES, inputs=inputs)
+    mixture = Mixture(M, LEADS, (), weight=0.25)
+    mixture = replace(mixture, usual=(1.0,) * mixture.count)
+    return recurrent_from(
+        network,
+        scaler,
+        config,
+        frequency=HOURLY,
+        horizon=LEADS,
+        quantiles=QUANTILES,
+        inputs=inputs,
+        mixture=mixture,
+    )
 
 
 def tell_bounds(forecaster: Recurrent, flops: float) -> None:
@@ -92,6 +105,7 @@ def tell(forecaster: Recurrent, count: int) -> None:
         "step": step,
         "  32": lambda: plain.step(state, y, at),
         "  scaler": lambda: scale(forecaster, state, y),
+        "  mixture": lambda: mix(forecaster, state, y),
         "  calendar": lambda: forecaster.inputs.at(at),
         "  cell": cell_of(forecaster, state),
         "  of 100,000": whole,
@@ -99,6 +113,7 @@ def tell(forecaster: Recurrent, count: int) -> None:
         "  32 ": lambda: plain.forecast(state, at),
         "  base, sight": lambda: see(forecaster, state),
         "  head": head_of(forecaster, state),
+        "  leaning": lambda: lean(forecaster, state),
         "GRUCell": bare_torch(forecaster, count),
         "numpy GRU": bare_numpy(forecaster, count),
     }
@@ -129,6 +144,7 @@ def in_tiles_of_32(forecaster: Recurrent) -> Recurrent:
         horizon=LEADS,
         quantiles=QUANTILES,
         inputs=forecaster.inputs,
+        mixture=forecaster.mixture,
     )
     for tiles in (plain._steps, plain._speeches):
         tiles.known.update({size: tiles.plain if size == TILE else None for size in SIZES})
@@ -138,6 +154,17 @@ def in_tiles_of_32(forecaster: Recurrent) -> Recurrent:
 def scale(forecaster: Recurrent, state: State, y: np.ndarray) -> None:
     scaler = forecaster.scaler
     scaler.feature_rows(scaler.step(state[:, : scaler.size], y), ~np.isnan(y))
+
+
+def mix(forecaster: Recurrent, state: State, y: np.ndarray) -> None:
+    mixture, stays = forecaster.mixture, np.zeros(len(state), dtype=np.bool_)
+    assert mixture
+    mixture.step(state[:, forecaster.mixed], np.log(y).astype(np.float32), state[:, AGE], stays)
+
+
+def lean(forecaster: Recurrent, state: State) -> None:
+    assert forecaster.mixture
+    forecaster.mixture.forecast(state[:, forecaster.mixed])
 
 
 def see(forecaster: Recurrent, state: State) -> None:
