@@ -160,7 +160,7 @@ def test_the_tail_says_how_far_to_lean() -> None:
     one, other = truth + np.float32(1), truth - np.float32(1)
     weight = np.ones_like(truth)
     assert leaning(errors_by_leaning(truth, other, truth, weight), usual=0.25) == 0.0
-    assert leaning(errors_by_leaning(one, other, truth, weight), usual=0.25) == 0.5
+    assert leaning(errors_by_leaning(one, other, truth, weight), usual=0.25) == 0.4
     assert leaning(errors_by_leaning(one, one, truth, weight), usual=0.25) == 0.25
     unknown = truth.copy()
     unknown[:, 1:] = np.nan
@@ -218,7 +218,7 @@ def test_leaning_moves_intervals_and_leaves_their_width(tmp_path: Path) -> None:
 
 def test_the_young_do_not_lean(tmp_path: Path) -> None:
     panel = panel_of([np.exp(series_of(50, seed=b)) for b in range(6)])
-    forecaster = trained(panel, tmp_path, lean=0.5)
+    forecaster = trained(panel, tmp_path, lean=0.4)
     mixture = forecaster.mixture or mixture_for(panel, forecaster.scaler, HORIZON, weight=0.5)
     leaned, alone = replace(forecaster, mixture=mixture), replace(forecaster, mixture=replace(mixture, weight=0.0))
     assert mixture.young == 8

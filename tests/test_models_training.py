@@ -18,7 +18,7 @@ from forecaster.errors import DataError
 from forecaster.models.ensemble import refit_network, train_network, width_of
 from forecaster.models.lessons import lessons_for, tail_windows
 from forecaster.models.network import ModelConfig
-from forecaster.models.plan import TrainingConfig, held_back_tail
+from forecaster.models.plan import TrainingConfig, held_back_tail, leads_to_learn
 from forecaster.models.recurrent import Recurrent
 from forecaster.models.training import Progress
 from forecaster.models.windows import Batch, TrainingWindows
@@ -207,6 +207,17 @@ def test_a_refit_takes_what_was_trained_anew_on_the_same_panel(tmp_path: Path) -
     shutil.rmtree(tmp_path / "first" / "again")
     anew = refit_network(judged, panel, training=training, seed=1, folder=tmp_path / "anew", trained=tmp_path / "first")
     assert taken.fingerprint == anew.fingerprint
+
+
+def test_leads_that_only_the_very_young_show_are_those_before_them(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    panel = panel_of(*(np.exp(np.cumsum(random.normal(0, 0.3, 7))) for _ in range(8)))
+    head = train(panel, tmp_path).network.member(0).head
+    known = leads_to_learn(panel.drop_last(held_back_tail(panel, HORIZON)), HORIZON)
+    assert 1 < known < HORIZON
+    assert (head.direct.weight[known:] == head.direct.weight[known - 1]).all()
+    widths = np.diff(head(torch.zeros(head.direct.in_features)).detach().numpy(), axis=1)
+    assert (np.diff(widths[known - 1 :], axis=0) > 0).all()
 
 
 def test_what_goes_on_learning_stays_as_unsure_as_it_was(tmp_path: Path) -> None:

@@ -57,6 +57,24 @@ class QuantileHead(nn.Module):
         with torch.no_grad():
             self.out.bias.copy_(_gaussian_bias(sizes, self.quantiles).ravel())
 
+    def repeat_lead(self, lead: int) -> None:
+        """Let all leads after this one (from 1) say what it says, with intervals that widen as the root of the distance.
+
+        >>> head = QuantileHead(6, head_size=8, horizon=4, quantiles=(0.1, 0.5, 0.9))
+        >>> head.repeat_lead(1)
+        >>> [round(x, 2) for x in head(torch.zeros(6))[:, 2].tolist()]
+        [1.61, 2.27, 2.78, 3.21]
+        """
+        weight, bias = self.out.weight.view(self.horizon, self.count, -1), self.out.bias.view(self.horizon, self.count)
+        is_width = torch.arange(self.count) != self.middle
+        with torch.no_grad():
+            for later in range(lead, self.horizon):
+                wider = sqrt((later + 1) / lead)
+                weight[later], bias[later] = weight[lead - 1], bias[lead - 1]
+                weight[later, is_width] *= wider
+                bias[later, is_width] = torch.expm1(wider * F.softplus(bias[lead - 1, is_width])).log()
+                self.direct.weight[later], self.direct.bias[later] = self.direct.weight[lead - 1], self.direct.bias[lead - 1]
+
     def forward(self, context: Tensor, linear: Linear = F.linear) -> Tensor:
         """[..., context] -> [..., L, Q], with products by `linear`."""
         context = self.dropout(context)

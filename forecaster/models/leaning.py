@@ -18,7 +18,7 @@ from forecaster.models.track import Track
 from forecaster.models.windows import series_importance
 from forecaster.series import Origins, Panel, Values
 
-LEANINGS = np.arange(25) / 40
+LEANINGS = np.arange(17) / 40  # no further than 0.4
 TOLERANCE = 0.01  # of the least error: less of a difference on the tail is none
 MOST_ORIGINS = 4_000  # of a tail, to choose by
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from forecaster.models.inputs import Inputs
 from forecaster.models.network import ModelConfig, Network, torch_threads
-from forecaster.models.plan import TrainingConfig, held_back_tail, judges, plan_windows
+from forecaster.models.plan import TrainingConfig, held_back_tail, judges, leads_to_learn, plan_windows
 from forecaster.models.scaler import Scaler
 from forecaster.models.training import Progress, fit
 from forecaster.models.windows import PanelWindows, TailWindows
@@ -119,7 +119,8 @@ def _learn(lesson: Lesson, progress: Progress | None) -> None:
         network = Network(lesson.model, scaler, horizon=horizon, quantiles=lesson.quantiles, inputs=inputs)
     plan = plan_windows(lesson.training, panel, scaler)
     tail = held_back_tail(panel, horizon) * lesson.judged
-    known = PanelWindows(scaler, panel.drop_last(tail), horizon=horizon, plan=plan, inputs=inputs)
+    known_part = panel.drop_last(tail)
+    known = PanelWindows(scaler, known_part, horizon=horizon, plan=plan, inputs=inputs)
     judged = tail_windows(lesson, tail) if tail.any() else None
     if lesson.begin:
         network.member(0).load_state_dict(load_file(lesson.begin))
@@ -137,6 +138,8 @@ def _learn(lesson: Lesson, progress: Progress | None) -> None:
         progress=progress,
         until=lesson.until,
     )
+    if (known_leads := leads_to_learn(known_part, horizon)) < horizon:
+        trained.network.member(0).head.repeat_lead(known_leads)
     beside = lesson.weights.with_suffix(".part")
     save_file(trained.network.member(0).state_dict(), beside, metadata={"share": str(trained.share), "panel": panel.fingerprint})
     beside.replace(lesson.weights)

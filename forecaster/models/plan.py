@@ -48,7 +48,7 @@ class TrainingConfig(BaseModel):
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     threads: int = Field(default=1, ge=1)
     max_positions: int = Field(default=5_000_000, ge=1)
-    lean: float = Field(default=0.25, ge=0, le=0.6)
+    lean: float = Field(default=0.25, ge=0, le=0.4)
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,21 @@ def judges(tail: NDArray[np.int64], plan: WindowPlan, training: TrainingConfig) 
     most = max(training.validation_steps * plan.batch_size // 4, LEAST_JUDGES)
     every = -(-int(windows.sum()) // most)
     return np.where(np.cumsum(tail > 0) % max(every, 1) == 0, tail, 0)
+
+
+def leads_to_learn(panel: Panel, horizon: int) -> int:
+    """The leads that a typical series shows from origins in the first half of its life; later ones only the very young show.
+
+    What a network learns of a lead from series that have shown a value or two, it cannot say of older ones: of series of seven
+    values and a horizon of 6, the fifth lead was forecast at up to 10^9 times the last value.
+
+    >>> from forecaster.frequency import Frequency
+    >>> panel = Panel(("a", "b"), np.zeros(2, int), np.array([0, 7, 14]), np.ones(14), Frequency("YS"))
+    >>> leads_to_learn(panel, 6), leads_to_learn(panel, 2)
+    (3, 2)
+    """
+    lengths = panel.lengths[panel.lengths > 1]
+    return min(horizon, max(int(np.median(lengths)) // 2, 1)) if len(lengths) else horizon
 
 
 def share_of_budget(training: TrainingConfig, share: float) -> TrainingConfig:
