@@ -45,7 +45,7 @@ def whole_base(change: Callable[[HoltWinters], HoltWinters]) -> Callable[[Panel,
 
 
 def seasonal_naive(base: HoltWinters) -> HoltWinters:
-    return HoltWinters(level=0.0, slope=0.0, season=1.0, damping=1.0, length=base.length)
+    return HoltWinters(level=float(base.length == 1), slope=0.0, season=1.0, damping=1.0, length=base.length)
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def plain_scale() -> Iterator[None]:
 
 @contextmanager
 def no_smoothing() -> Iterator[None]:
-    """The value of one season ago in place of the panel's smoothing."""
+    """The value of one season ago, or the last one, in place of the panel's smoothing."""
     with patch.object(ensemble, "scaler_for", whole_base(seasonal_naive)):
         yield
 
