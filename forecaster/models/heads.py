@@ -72,7 +72,8 @@ class QuantileHead(nn.Module):
                 wider = sqrt((later + 1) / lead)
                 weight[later], bias[later] = weight[lead - 1], bias[lead - 1]
                 weight[later, is_width] *= wider
-                bias[later, is_width] = torch.expm1(wider * F.softplus(bias[lead - 1, is_width])).log()
+                width = wider * F.softplus(bias[lead - 1, is_width])
+                bias[later, is_width] = width + (-torch.expm1(-width)).clamp(min=1e-30).log()
                 self.direct.weight[later], self.direct.bias[later] = self.direct.weight[lead - 1], self.direct.bias[lead - 1]
 
     def forward(self, context: Tensor, linear: Linear = F.linear) -> Tensor:
