@@ -287,9 +287,9 @@ class Recurrent:
         if self.pool:
             self._widen(change, self.pool.widths_at(state[:, AGE]))
         change *= state[:, SPREAD, None, None]
-        change += base[:, :, None]
         if self.mixture:
-            change += self._lean(change[:, :, self.quantiles.index(0.5)], state)[:, :, None]
+            base = base + self._lean(change[:, :, self.quantiles.index(0.5)] + base, state)
+        change += base[:, :, None]
         restored = self.scaler.restore(change, state[:, LOG] > 0)
         for q in range(len(self.quantiles)):
             into[:, :, q] = restored[:, :, q]
@@ -305,7 +305,7 @@ class Recurrent:
         assert self.mixture
         away: Float32 = self.mixture.forecast(state[:, self.mixed]) - median
         away *= np.float32(self.mixture.weight)
-        away[(state[:, AGE] < self.mixture.young) | ~np.isfinite(away).all(axis=1)] = 0
+        away[(state[:, AGE] < self.mixture.young) | ~np.isfinite(away.sum(axis=1))] = 0
         return away
 
     # -- beyond the horizon --------------------------------------------------------------------------------------------------
