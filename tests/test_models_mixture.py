@@ -133,6 +133,18 @@ def test_the_one_that_has_lost_least_speaks_loudest() -> None:
     assert [float(share.sum()) for share in shares] == pytest.approx([1.0] * 3, abs=1e-6)
 
 
+def test_one_that_never_erred_speaks_alone() -> None:
+    panel = panel_of([np.tile([1.0, 4.0, 2.0, 8.0], 20) * 2**b for b in range(3)])
+    mixture = mixture_for(panel, scaler_for(panel, HORIZON), HORIZON, weight=0.25)
+    state = walked(mixture, np.log(panel.series(0)).astype(np.float32))
+    shares = mixture.shares(state)[:, 0]
+    assert np.isfinite(shares).all()
+    assert shares[[2, 3, 6, 7]].sum() > 0.999  # those that see the season
+    assert np.exp(mixture.forecast(state))[0] == pytest.approx(np.tile([1.0, 4.0, 2.0, 8.0], 2)[:HORIZON], rel=1e-2)
+    still = mixture.shares(walked(replace(mixture, usual=(0.0,) * mixture.count), np.zeros(80, dtype=np.float32)))
+    assert still.sum() == pytest.approx(1.0)
+
+
 def test_a_series_that_leaves_the_logarithms_goes_on_from_what_was_known() -> None:
     mixture = mixed(4)
     state = walked(mixture, np.log(np.float32([20.0] * 40)))

@@ -34,6 +34,7 @@ KINDS = len(LEVELS) + len(TRENDS)
 SEASON = (np.float32(0.1), np.float32(0.01), np.float32(0.2), np.float32(0.95))  # weights of the one that carries the season
 SQUARED = 2  # times, of a cube: a share is inverse to the 12th power of the loss
 PRIOR = np.float32(3)  # horizons that what is usual on the panel counts for
+LEAST_LOSS = np.float32(2e-3)  # relative: what one that never erred counts as
 FADE = np.float32(0.98)  # of a loss, from one kept forecast to the next: a memory of 50 horizons
 LEAST_YOUNG = 4  # positions before a first forecast is kept; two seasons, where these are longer
 UTMOST = 1e30  # no number is larger when a series leaves the logarithms
@@ -224,6 +225,7 @@ class Mixture:
         relative = np.where(is_known, mean / np.where(is_known, all_of_them, ONE), ONE)
         horizons = scored / np.float32(self.horizon)
         drawn = (relative * horizons + np.asarray(self.usual, dtype=np.float32)[:, None] * PRIOR) / (horizons + PRIOR)
+        np.maximum(drawn, LEAST_LOSS, out=drawn)
         share: Float32 = ONE / (drawn * drawn * drawn)
         for _ in range(SQUARED):
             share *= share
