@@ -79,7 +79,7 @@ def train(
         training = _budget(config.training, learned, holdout=holdout, horizon=horizon)
         judged = _judged(learned.drop_last(holdout), config, training, folder=folder, progress=progress)
         if judged.mixture:
-            say(f"forecasts go {judged.mixture.weight:.1%} of the way towards smoothings of each series (training.lean)")
+            say(f"forecasts go {100 * judged.mixture.weight:g} % of the way towards smoothings of each series (training.lean)")
         deployed = judged
         if training.refit_share > 0:
             say("refit on the whole panel" if learned is panel else "refit on the whole of the sample")
