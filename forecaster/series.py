@@ -249,6 +249,16 @@ def spread_out(starts: Positions, lengths: NDArray[np.int64]) -> tuple[NDArray[n
     return codes, np.arange(len(codes)) + np.repeat(starts - first, lengths)
 
 
+def abreast(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Series of these lengths [B] side by side: their order, the longest first, and how many of them have each step [T].
+
+    >>> abreast(np.array([1, 3]))
+    (array([1, 0]), array([2, 1, 1]))
+    """
+    order = np.argsort(-lengths, kind="stable")
+    return order, np.searchsorted(-lengths[order], -np.arange(lengths.max(initial=0)), side="left")
+
+
 def within_observed(codes: NDArray[np.int64], positions: Positions, values: Values, *, ids: tuple[str, ...]) -> NDArray[np.bool_]:
     """Which rows [N] lie between the first and the last observed value of their series; the others hold covariates only.
 

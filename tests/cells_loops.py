@@ -1,5 +1,7 @@
 """The rungs' formulas, one step after the other and nothing else: what fast cells are held against."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +28,16 @@ def random_cell(
         if settings:
             nn.init.normal_(cell.decay, mean=0.2, std=0.5)
         return cell
+
+
+def walked(cell: nn.Module, x: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Outputs and state of windows that are given in chunks of such lengths."""
+    outputs, state = [], torch.zeros(len(x), cell.state_size)
+    with torch.inference_mode():
+        for chunk in x.split(list(lengths), dim=1):
+            part, state = cell(chunk, state)
+            outputs.append(part)
+    return torch.cat(outputs, dim=1), state
 
 
 def loop(rung: str, cell: nn.Module, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,13 @@
 """Where nothing was observed the state decays, as GRU-D's does; where nothing is missing, nothing changes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
-from cells_loops import loop, random_cell
-from torch import Tensor, nn
+from cells_loops import loop, random_cell, walked
+from torch import Tensor
 from torch.func import functional_call
 
 from forecaster.models.cells import GRU
@@ -126,16 +126,6 @@ def test_gradients_of_decay_agree_with_a_plain_loop(hidden_size: int, layers: in
 
 
 # -- the same bits ---------------------------------------------------------------------------------------------------------------
-
-
-def walked(cell: nn.Module, x: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Outputs and state of windows that are given in chunks of such lengths."""
-    outputs, state = [], torch.zeros(TILE, cell.state_size)
-    with torch.inference_mode():
-        for chunk in x.split(list(lengths), dim=1):
-            part, state = cell(chunk, state)
-            outputs.append(part)
-    return torch.cat(outputs, dim=1), state
 
 
 @SHAPES

@@ -1,10 +1,10 @@
 """In tiles of 32 rows a window, single steps, uneven chunks and other companions give every rung the same bits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 import torch
-from cells_loops import RUNGS, random_cell
+from cells_loops import RUNGS, random_cell, walked
 from torch import Tensor, nn
 
 from forecaster.models.network import torch_threads
@@ -29,16 +29,6 @@ def cell(request: pytest.FixtureRequest, rung: str) -> nn.Module:
 
 def windows() -> Tensor:
     return torch.randn(TILE, LENGTH, 10, generator=torch.Generator().manual_seed(1))
-
-
-def walked(cell: nn.Module, x: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Outputs and state of windows that are given in chunks of such lengths."""
-    outputs, state = [], torch.zeros(TILE, cell.state_size)
-    with torch.inference_mode():
-        for chunk in x.split(list(lengths), dim=1):
-            part, state = cell(chunk, state)
-            outputs.append(part)
-    return torch.cat(outputs, dim=1), state
 
 
 @pytest.mark.parametrize("lengths", [LENGTH * [1], [1, 9, 64, 2, 74], [149, 1]], ids=["steps", "chunks", "all but one"])

@@ -65,6 +65,16 @@ def left_of(cell: nn.Module, state: Tensor, x: Tensor) -> Tensor:
         return cell.decayed(x, state) if isinstance(cell, GRU) else state
 
 
+def walk_cell(cell: nn.Module, layers: tuple[Layer, ...], x: Tensor, state: Tensor) -> tuple[Step, ...]:
+    """One step of a cell's layers from what is left of its state."""
+    return walk_layers(layers, x, left_of(cell, state, x), is_residual=is_residual(cell))
+
+
+def is_residual(cell: nn.Module) -> bool:
+    """Whether the cell's layers add to what they were given."""
+    return bool(getattr(cell, "residual", False))
+
+
 def outputs_of(layers: Sequence[Layer], steps: Sequence[Step], *, is_residual: bool) -> list[Tensor]:
     """What each of the steps' layers hands on [B, H]: its own state h, added to what it was given where layers are residual."""
     outputs: list[Tensor] = []
@@ -146,9 +156,7 @@ def count_gates(recurrent: Recurrent, panel: Panel, *, progress: Progress | None
         alive = int(np.searchsorted(-lengths, -t))
         now = torch.from_numpy(x[first[:alive] + t])
         for number, cell in enumerate(members):
-            is_residual = bool(getattr(cell, "residual", False))
-            left = left_of(cell, states[number][:alive], now)
-            steps = walk_layers(layers[number], now, left, is_residual=is_residual)
+            steps = walk_cell(cell, layers[number], now, states[number][:alive])
             states[number][:alive] = torch.cat([done.after for done in steps], dim=1)
             for count, done in zip(counts[number], steps, strict=True):
                 count.add(alive, done)

@@ -12,7 +12,7 @@ from torch import Tensor
 from forecaster.errors import ConfigError, DataError
 from forecaster.explain.conventions import Convention, Formula, formulas_of, numbers_of, words_of
 from forecaster.explain.formulas import Layer, Step, read_layers
-from forecaster.explain.gates import cell_of, input_names, input_steps, left_of, outputs_of, walk_layers
+from forecaster.explain.gates import cell_of, input_names, input_steps, is_residual, outputs_of, walk_cell
 from forecaster.explain.plain import plain
 from forecaster.explain.telling import MOST_TELLING, sentence_of, telling_units
 from forecaster.models.recurrent import Recurrent
@@ -151,12 +151,11 @@ class _Walk:
             )
         states = _own_states(recurrent, only, known, member=member)
         cell = cell_of(recurrent, member - 1)
-        is_residual = bool(getattr(cell, "residual", False))
         seen, done, differences = [], [], []
         for k, t in enumerate(known.tolist()):
             now = torch.from_numpy(x[[t]])
-            done.append(walk_layers(layers, now, left_of(cell, states[[k]], now), is_residual=is_residual))
-            seen.append((now, *outputs_of(layers, done[-1], is_residual=is_residual)))
+            done.append(walk_cell(cell, layers, now, states[[k]]))
+            seen.append((now, *outputs_of(layers, done[-1], is_residual=is_residual(cell))))
             after = torch.cat([part.after for part in done[-1]], dim=1)
             differences.append(float((after - states[[k + 1]]).abs().max()))
         labels = only.frequency.labels(only.starts[0] + known).astype(str).tolist()

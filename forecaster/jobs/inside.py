@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from forecaster.explain.formulas import Layer, Step, read_layers
-from forecaster.explain.gates import Progress, input_steps, left_of, walk_layers
+from forecaster.explain.gates import Progress, input_steps, walk_cell
 from forecaster.explain.timescales import claim_verdict, timescales
 from forecaster.models.recurrent import Recurrent
 from forecaster.report.subject import Gates, Inside
@@ -51,8 +51,7 @@ def _walk(network: Recurrent, number: int, x: Values, state: Tensor) -> dict[str
     cell = cast(nn.Module, network.network.member(number).cell)
     layers, seen = read_layers(cell, network.name), dict[str, list[Values]]()
     for row in x:
-        now = torch.from_numpy(row[None])
-        done = walk_layers(layers, now, left_of(cell, state, now), is_residual=bool(getattr(cell, "residual", False)))
+        done = walk_cell(cell, layers, torch.from_numpy(row[None]), state)
         state = torch.cat([part.after for part in done], dim=1)
         seen.setdefault("f" if network.name == "lstm" else "z", []).append(_share(done[-1], layers[-1]))
         if "r" in layers[-1].gates:

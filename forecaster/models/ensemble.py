@@ -5,6 +5,7 @@ costs a step as many times as there are members and no more; their states lie si
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,29 +60,25 @@ def train_network(
     lessons = lessons_for(panel, scaler, seen, model, config, horizon=horizon, quantiles=quantiles, seed=seed, folder=folder)
     network, stretch, tail = taught(lessons, model, _part(progress, 0.0, FIRST)), 1.0, held_back_tail(panel, horizon)
     mixture = mixture_for(panel.drop_last(tail), scaler, horizon, weight=training.lean) if training.lean > 0 else None
-
-    def forecaster() -> Recurrent:
-        return recurrent_from(
-            network,
-            scaler,
-            model,
-            frequency=panel.frequency,
-            horizon=horizon,
-            quantiles=quantiles,
-            inputs=seen,
-            mixture=mixture,
-        )
-
+    whole = partial(
+        recurrent_from,
+        scaler=scaler,
+        config=model,
+        frequency=panel.frequency,
+        horizon=horizon,
+        quantiles=quantiles,
+        inputs=seen,
+    )
     if tail.any():
         with torch_threads(training.threads):
             stretch = stretch_of(network, tail_windows(lessons[0], tail), quantiles)
-            mixture = leaned(forecaster(), panel, tail) if mixture else None
+            mixture = leaned(whole(network, mixture=mixture), panel, tail) if mixture else None
         anew = [
             lesson.again(panel, folder / AGAIN / lesson.folder.name) if lesson.share() <= EARLY else lesson for lesson in lessons
         ]
         network = taught(anew, model, _part(progress, FIRST, 1.0))
     network.widen(stretch)
-    return forecaster()
+    return whole(network, mixture=mixture)
 
 
 def leaned(forecaster: Recurrent, panel: Panel, tail: NDArray[np.int64]) -> Mixture | None:

@@ -16,7 +16,7 @@ from forecaster.models.mixture import Mixture
 from forecaster.models.scaler import AGE, LOG, Scaler, logs_to_choose_by
 from forecaster.models.track import Track
 from forecaster.models.windows import series_importance
-from forecaster.series import Origins, Panel, Values
+from forecaster.series import Origins, Panel, Values, abreast, spread_out
 
 LEANINGS = np.arange(17) / 40  # no further than 0.4
 TOLERANCE = 0.01  # of the least error: less of a difference on the tail is none
@@ -38,10 +38,8 @@ def mixture_for(panel: Panel, scaler: Scaler, horizon: int, *, weight: float) ->
 
 def mixture_states(mixture: Mixture, walk: Track, panel: Panel, origins: Origins) -> State:
     """The mixture's states [R, size] at each origin, beside the scaler's walk: what stepping gives, to the bit."""
-    lengths = panel.lengths
-    order = np.argsort(-lengths, kind="stable")
+    order, alive = abreast(panel.lengths)
     place = np.argsort(order, kind="stable")
-    alive = np.searchsorted(-lengths[order], -np.arange(lengths.max(initial=0)), side="left")
     by_step = np.argsort(origins.known, kind="stable")
     first = np.searchsorted(origins.known[by_step], np.arange(1, len(alive) + 2))
     states, state = mixture.initial_state(len(origins)), mixture.initial_state(len(panel))
@@ -81,9 +79,7 @@ def tolerance_of(tail: NDArray[np.int64], horizon: int) -> float:
 
 def tail_origins(tail: NDArray[np.int64], lengths: NDArray[np.int64]) -> Origins:
     """The origins from which values of the tail [B] of series of these lengths [B] are forecast; of many, every so many-th."""
-    index = np.repeat(np.arange(len(tail)), tail)
-    within = np.arange(len(index)) - np.repeat(np.cumsum(tail) - tail, tail)
-    known = np.repeat(lengths - tail, tail) + within
+    index, known = spread_out(lengths - tail, tail)
     some = slice(None, None, max(-(-len(index) // MOST_ORIGINS), 1))
     return Origins(index[some], np.maximum(known[some], 1))
 

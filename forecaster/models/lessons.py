@@ -49,15 +49,16 @@ class Lesson:
 
     def share(self) -> float:
         """The share of its budget after which the member, when it is done, was at its best."""
-        with safe_open(self.weights, framework="pt") as file:
-            return float(file.metadata()["share"])
+        return float(self._told()["share"])
 
     def is_done(self) -> bool:
         """Whether the member lies there, taught by this very panel."""
-        if not self.weights.exists():
-            return False
+        return self.weights.exists() and self._told().get("panel") == self.panel.fingerprint
+
+    def _told(self) -> dict[str, str]:
+        """What stands beside the weights."""
         with safe_open(self.weights, framework="pt") as file:
-            return bool(file.metadata().get("panel") == self.panel.fingerprint)
+            return dict(file.metadata())
 
     def again(self, panel: Panel, folder: Path) -> "Lesson":
         """The same lesson on a panel of which nothing is held back, ended where this one was at its best."""

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.forecast import State
-from forecaster.models.holt_winters import Float32, HoltWinters, smooth
+from forecaster.models.holt_winters import LEAST_ORIGIN, Float32, HoltWinters, smooth
+from forecaster.models.scaler import ONE, ZERO, clipped, out_of_logs
 
 LEVELS = (0.2, 0.7)  # weights of the smoothings that have a level alone
 TRENDS = (  # and those with a damped trend
@@ -36,10 +37,7 @@ SQUARED = 2  # times, of a cube: a share is inverse to the 12th power of the los
 PRIOR = np.float32(3)  # horizons that what is usual on the panel counts for
 LEAST_LOSS = np.float32(2e-3)  # relative: what one that never erred counts as
 FADE = np.float32(0.98)  # of a loss, from one kept forecast to the next: a memory of 50 horizons
-LEAST_YOUNG = 4  # positions before a first forecast is kept; two seasons, where these are longer
-UTMOST = 1e30  # no number is larger when a series leaves the logarithms
 WAITED, SCORED, SEASON_LEVEL, SEASON_SLOPE, FIXED = range(5)
-ONE, ZERO = np.float32(1), np.float32(0)
 
 
 class _Parts(NamedTuple):
@@ -85,7 +83,7 @@ class Mixture:
     @property
     def young(self) -> int:
         """The positions that a series has to have seen before its forecasts lean."""
-        return max(2 * self.length, LEAST_YOUNG) if self.length > 1 else LEAST_YOUNG
+        return max(2 * self.length, LEAST_ORIGIN)
 
     def initial_state(self, count: int) -> State:
         """The state [B, size] of series that have not begun: all zero."""
@@ -145,6 +143,13 @@ class Mixture:
                 turn += whole * state[:, self._season : self._season + turn.shape[1]]
         return path
 
+    def lean(self, median: Float32, state: State, age: Float32) -> Float32:
+        """How far medians [B, L] of series of these ages [B] go towards the mixture; not at all where a series is young."""
+        away: Float32 = self.forecast(state) - median
+        away *= np.float32(self.weight)
+        away[(age < self.young) | ~np.isfinite(away.sum(axis=1))] = 0
+        return away
+
     def mean_losses(self, state: State) -> tuple[float, ...]:
         """What each smoothing has lost, relative to the mean of all, over all series at states [B, size] that were judged [K]."""
         losses = state[state[:, SCORED] > 0].astype(np.float64)[:, self._parts.loss]
@@ -167,8 +172,8 @@ class Mixture:
     @cached_property
     def _sees_season(self) -> NDArray[np.bool_]:
         """Which smoothings are of the values without their season [K]."""
-        both = [False] * len(LEVELS) + [True] * len(LEVELS), [False] * len(TRENDS) + [True] * len(TRENDS)
-        return np.array(both[0] + both[1] if self.length > 1 else [False] * KINDS)
+        kinds = [False, True] if self.length > 1 else [False]
+        return np.concatenate([np.repeat(kinds, len(some)) for some in (LEVELS, TRENDS)])
 
     @cached_property
     def _level_weights(self) -> Float32:
@@ -238,8 +243,7 @@ class Mixture:
         if not len(rows):
             return state
         after, at = state.copy(), self._parts
-        part = np.clip(state[rows].astype(np.float64), -np.log(UTMOST), np.log(UTMOST))
-        plain, change = np.exp(part), np.expm1(part)
+        part, plain, change = out_of_logs(state[rows])
         for level, slope in ((at.level, at.slope), (at.kept_level, at.kept_slope)):
             part[:, slope] *= plain[:, level][:, self.count // 2 :]
             part[:, level] = plain[:, level]
@@ -248,7 +252,7 @@ class Mixture:
         part[:, SEASON_SLOPE] *= plain[:, SEASON_LEVEL]
         part[:, SEASON_LEVEL] = plain[:, SEASON_LEVEL] if self.length > 1 else 0
         part[:, self._season :] = plain[:, [SEASON_LEVEL]] * change[:, self._season :]
-        after[rows] = np.clip(part, -UTMOST, UTMOST).astype(np.float32)
+        after[rows] = clipped(part)
         return after
 
 

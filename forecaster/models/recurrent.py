@@ -288,7 +288,8 @@ class Recurrent:
             self._widen(change, self.pool.widths_at(state[:, AGE]))
         change *= state[:, SPREAD, None, None]
         if self.mixture:
-            base = base + self._lean(change[:, :, self.quantiles.index(0.5)] + base, state)
+            median = change[:, :, self.quantiles.index(0.5)] + base
+            base = base + self.mixture.lean(median, state[:, self.mixed], state[:, AGE])
         change += base[:, :, None]
         restored = self.scaler.restore(change, state[:, LOG] > 0)
         for q in range(len(self.quantiles)):
@@ -299,14 +300,6 @@ class Recurrent:
         wider = np.flatnonzero(widths != 1)
         middle = change[wider][:, :, self.quantiles.index(0.5), None]
         change[wider] = middle + widths[wider, None, None] * (change[wider] - middle)
-
-    def _lean(self, median: Float32, state: State) -> Float32:
-        """How far medians [R, L] go towards the mixture, in the unit of the state; not at all where a series is young."""
-        assert self.mixture
-        away: Float32 = self.mixture.forecast(state[:, self.mixed]) - median
-        away *= np.float32(self.mixture.weight)
-        away[(state[:, AGE] < self.mixture.young) | ~np.isfinite(away.sum(axis=1))] = 0
-        return away
 
     # -- beyond the horizon --------------------------------------------------------------------------------------------------
 

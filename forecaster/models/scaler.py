@@ -160,15 +160,14 @@ class Scaler:
         if not len(rows):
             return state
         after = state.copy()
-        part = np.clip(state[rows].astype(np.float64), -np.log(UTMOST), np.log(UTMOST))
-        plain, change = np.exp(part), np.expm1(part)
+        part, plain, change = out_of_logs(state[rows])
         level, smoothed = plain[:, [LEVEL]], plain[:, [SMOOTH]]
         part[:, [AMPLITUDE, SPREAD, ERROR]] *= level
         part[:, SEASONS : self.ring] = smoothed * change[:, SEASONS : self.ring]
         part[:, [SLOPE]] *= smoothed
         part[:, [LEVEL]], part[:, [SMOOTH]], part[:, LOG] = level, smoothed, 0
         part[:, self.ring :] = plain[:, self.ring :]
-        after[rows, LOG:] = np.clip(part[:, LOG:], -UTMOST, UTMOST).astype(np.float32)
+        after[rows, LOG:] = clipped(part[:, LOG:])
         return after
 
     def _least(self, level: Float32, log: NDArray[np.bool_]) -> Float32:
@@ -234,6 +233,17 @@ class Scaler:
         context = np.empty((len(range(*CONTEXT.indices(self.feature_count))), len(state)), dtype=np.float32)
         self._context(numbers, size, into=context)
         return np.clip(near, -CLIP, CLIP, out=near), context.T
+
+
+def out_of_logs(numbers: Float32) -> tuple[Values, Values, Values]:
+    """Numbers in logarithms, no further than `UTMOST` allows, what they stand for as levels, and as shares of a level."""
+    part = np.clip(numbers.astype(np.float64), -np.log(UTMOST), np.log(UTMOST))
+    return part, np.exp(part), np.expm1(part)
+
+
+def clipped(plain: Values) -> Float32:
+    """Numbers that left the logarithms, as a state holds them."""
+    return np.clip(plain, -UTMOST, UTMOST).astype(np.float32)
 
 
 def scaler_for(panel: Panel, horizon: int) -> Scaler:

@@ -10,7 +10,7 @@ from forecaster.frequency import Positions
 from forecaster.models.holt_winters import Float32
 from forecaster.models.pool import Pool
 from forecaster.models.scaler import AGE, LOG, SEASONS, Scaler
-from forecaster.series import Panel, spread_out
+from forecaster.series import Panel, abreast, spread_out
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ class _Run:
 def track(scaler: Scaler, panel: Panel, pool: Pool | None = None) -> Track:
     """The scaler stepped over every series of the panel at once; a `pool` stands in for what the young have not shown."""
     lengths, count = panel.lengths, len(panel.values)
-    order = np.argsort(-lengths, kind="stable")
-    alive = np.searchsorted(-lengths[order], -np.arange(lengths.max(initial=0)), side="left")
+    order, alive = abreast(lengths)
     state = scaler.initial_state(len(panel))
     numbers = np.empty((count, SEASONS), dtype=np.float32)
     features = np.empty((count, scaler.feature_count), dtype=np.float32)
