@@ -20,11 +20,12 @@ from statistics import geometric_mean
 
 import numpy as np
 import pandas as pd
+from gates import ingest
 from panels import PANELS, forecast
 
 from forecaster.baselines import BASELINES
 from forecaster.evaluation.actuals import actuals_matrix
-from forecaster.evaluation.backtest import backtest
+from forecaster.evaluation.backtest import backtest, scale_season_length
 from forecaster.evaluation.leaderboard import rank
 from forecaster.evaluation.scores import score
 from forecaster.forecast import Forecaster
@@ -76,37 +77,32 @@ def rates(_: Path) -> pd.DataFrame:
     return pd.concat([pd.DataFrame({"unique_id": f"rate{k}", "ds": days, "y": walk}) for k, walk in enumerate(walks)])
 
 
-MADE: dict[str, tuple[str, int, int, Callable[[Path], pd.DataFrame]]] = {  # frequency, horizon, season of the scores
-    "yearly": ("YS", 4, 1, yearly),
-    "thirteen": ("YS", 6, 1, partial(yearly, most=19)),
-    "daily": ("D", 7, 1, partial(blocks_of, "m4_hourly_train", size=24, alias="D", how="sum")),
-    **{f"seven {k}": ("MS", 12, 12, partial(some_of, name="tourism", count=7, seed=k)) for k in (1, 2, 3)},
-    **{f"eight {k}": ("W-SUN", 13, 1, partial(some_of, name="weekly", count=8, seed=k)) for k in (1, 2, 3)},
-    "rates": ("B", 20, 1, rates),
+MADE: dict[str, tuple[str, int, Callable[[Path], pd.DataFrame]]] = {  # frequency and horizon
+    "yearly": ("YS", 4, yearly),
+    "thirteen": ("YS", 6, partial(yearly, most=19)),
+    "daily": ("D", 7, partial(blocks_of, "m4_hourly_train", size=24, alias="D", how="sum")),
+    **{f"seven {k}": ("MS", 12, partial(some_of, name="tourism", count=7, seed=k)) for k in (1, 2, 3)},
+    **{f"eight {k}": ("W-SUN", 13, partial(some_of, name="weekly", count=8, seed=k)) for k in (1, 2, 3)},
+    "rates": ("B", 20, rates),
 }
-SEASONS = {"hourly": 24, "weekly": 1, "quarterly": 4, "tourism": 12, "monthly": 12, "etth1": 24, "pm25": 24}
 
 
-def load(name: str, *, data: Path, home: Path) -> tuple[Panel, int, int]:
-    """A panel, its horizon, and the season of its scores."""
-    if name in MADE:
-        alias, horizon, season, make = MADE[name]
-        frame = make(data)
-    else:
-        alias, horizon, season = PANELS[name].alias, PANELS[name].horizon, SEASONS[name]
-        frame = pd.read_parquet(data / f"{PANELS[name].train}.parquet")
-        if length := PANELS[name].length:
-            frame = frame[frame.groupby("unique_id").cumcount() < length]
-    stored = name.replace(" ", "-")
-    frame.to_parquet(home / f"{stored}.parquet")
-    forecast("ingest", str(home / f"{stored}.parquet"), "--name", stored, "--freq", alias, home=home)
-    return PanelStore(home / "data" / "panels").load(stored), horizon, season
+def load(name: str, *, data: Path, home: Path) -> tuple[Panel, int]:
+    """A panel and its horizon."""
+    stored, panels = name.replace(" ", "-"), PanelStore(home / "data" / "panels")
+    if name in PANELS:
+        ingest(name, data=data, home=home)
+        return panels.load(name), PANELS[name].horizon
+    alias, horizon, make = MADE[name]
+    file = home / f"{stored}.parquet"
+    make(data).to_parquet(file)
+    forecast("ingest", str(file), "--name", stored, "--freq", alias, home=home)
+    return panels.load(stored), horizon
 
 
-def owa_of(name: str, fold: int, *, seed: int, steps: int, data: Path, home: Path) -> tuple[float, dict[str, float]] | None:
+def owa_of(full: Panel, horizon: int, fold: int, *, seed: int, steps: int, home: Path) -> tuple[float, dict[str, float]] | None:
     """The weight that the training chose, and the OWA by weight, "chosen" among them; None where hardly anything is left."""
-    panel, horizon, season = load(name, data=data, home=home)
-    full, panel = panel, panel.drop_last(fold * horizon)
+    season, panel = scale_season_length(full.frequency), full.drop_last(fold * horizon)
     known = panel.drop_last(horizon)
     if len(known) < len(full) / 2 or np.median(known.lengths) < LEAST_SEASONS * season:
         return None
@@ -122,18 +118,16 @@ def owa_of(name: str, fold: int, *, seed: int, steps: int, data: Path, home: Pat
     )
     chosen = trained.mixture.weight if trained.mixture else 0.0
     mixture = trained.mixture or mixture_for(known.drop_last(held_back_tail(known, horizon)), trained.scaler, horizon, weight=0.0)
-    said: dict[str, float] = {}
-    for weight in (*WEIGHTS, chosen):
-        leaning = replace(trained, mixture=replace(mixture, weight=weight))
-        origins = Origins.back(panel, (horizon,))
-        both: list[Forecaster] = [leaning, BASELINES["naive2"]().fit(known)]
+    naive, origins = BASELINES["naive2"]().fit(known), Origins.back(panel, (horizon,))
+    owa: dict[float, float] = {}
+    for weight in {*WEIGHTS, chosen}:
+        both: list[Forecaster] = [replace(trained, mixture=replace(mixture, weight=weight)), naive]
         result = backtest(both, panel, horizon=horizon, quantiles=QUANTILES, origins=origins)
-        truth = actuals_matrix(result.forecasts[leaning.name], panel)
-        row = rank(score(result, history=known, actuals=truth, season_length=season)).row(leaning.name)
+        truth = actuals_matrix(result.forecasts[trained.name], panel)
+        row = rank(score(result, history=known, actuals=truth, season_length=season)).row(trained.name)
         assert row
-        said[f"{weight:g}"] = row.owa
-    said["chosen"] = said.pop(f"{chosen:g}") if chosen not in WEIGHTS else said[f"{chosen:g}"]
-    return chosen, said
+        owa[weight] = row.owa
+    return chosen, {f"{weight:g}": owa[weight] for weight in WEIGHTS} | {"chosen": owa[chosen]}
 
 
 def main() -> None:
@@ -148,8 +142,9 @@ def main() -> None:
     ratios: dict[str, list[float]] = {}
     print(f"{'panel':12} fold seed  {'  '.join(f'{weight:>5g}' for weight in WEIGHTS)}  chosen")
     for name in given.panels:
+        panel, horizon = load(name, data=given.data, home=home)
         for fold, seed in ((fold, seed) for fold in range(given.folds) for seed in given.seeds):
-            found = owa_of(name, fold, seed=seed, steps=given.steps, data=given.data, home=home)
+            found = owa_of(panel, horizon, fold, seed=seed, steps=given.steps, home=home)
             if not found:
                 continue
             chosen, said = found
